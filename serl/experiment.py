@@ -1,0 +1,164 @@
+"""An experiment: one frozen value that actor and learner both load.
+
+An experiment file is Python with `EXPERIMENT = Experiment(...)`. Its `contract` (environment,
+agent, spec) is hashed and compared when actor and learner connect; placement (addresses, paths,
+budgets, logging) is not part of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serl.errors import UserError
+from serl.types import EnvConfig, contract_hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayConfig:
+    """What is kept and how it is sampled."""
+
+    capacity: int = 1_000_000
+    """Records kept; the oldest go first."""
+    demo_fraction: float = 0.5
+    """Share of each batch drawn from demos and interventions (RLPD, arXiv:2302.02948 alg. 1)."""
+    n_step: int = 1
+    start_records: int = 500
+    """Records in the replay before the first update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatioConfig:
+    """Two-sided limiter between env steps and critic updates (DESIGN decision 11)."""
+
+    updates_per_step: float = 4.0
+    """Critic updates per env step that the learner aims at."""
+    error_buffer_steps: float = 200.0
+    """How far, in env steps, either side may run ahead before it waits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorConfig:
+    """How the actor explores and when it takes new parameters."""
+
+    random_steps: int = 0
+    """Uniform random actions before the policy acts (DESIGN decision 10: otherwise the arm waits)."""
+    apply_params: str = "step"
+    """'step' or 'episode': when a newer policy is taken up, always in the actor's own thread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig:
+    """How often the learner publishes its policy; whichever comes first."""
+
+    every_updates: int = 200
+    every_s: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    every_updates: int = 4000
+    keep: int = 3
+    """The newest this many, and the best, are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """When a policy counts as trained, and the final test. Seeds never meet training's."""
+
+    gate_episodes: int = 20
+    gate_successes: int = 19
+    gate_passes: int = 2
+    """One frozen version must pass this many gates, each on its own seeds."""
+    trigger_successes: int = 16
+    """Successes among the last 20 training episodes that start a gate."""
+    final_episodes: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """Training stops at whichever is spent first."""
+
+    wall_s: float = 600.0
+    updates: int = 1_000_000
+    env_steps: int = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything about one learning problem."""
+
+    name: str
+    env: EnvConfig
+    agent: Any
+    """A registered agent config (serl.agents.base.AgentConfig)."""
+    demos: int = 20
+    """Demonstrations `serl demo` records with the scripted expert; 0 for none."""
+    seed: int = 0
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    ratio: RatioConfig = field(default_factory=RatioConfig)
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+
+    def contract(self) -> dict[str, Any]:
+        """What both sides must agree on, as JSON values."""
+        spec = dataclasses.asdict(self.env.spec())
+        return {
+            "name": self.name,
+            "env": self.env.contract(),
+            "spec": _jsonable(spec),
+            "agent": {
+                "type": type(self.agent).__name__,
+                **_jsonable(dataclasses.asdict(self.agent)),
+            },
+        }
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the contract, hex."""
+        return contract_hash(self.contract())
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """EXPERIMENT from a Python file. Raises UserError, one line, when it cannot be had."""
+    file = Path(path)
+    if file.is_dir():
+        file = file / "experiment.py"
+    if not file.is_file():
+        raise UserError(
+            f"no experiment file at {file}; give the path of an experiment.py or its folder."
+        )
+    name = f"_experiment_{file.resolve().parent.name}"
+    module_spec = importlib.util.spec_from_file_location(name, file)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises becomes one line
+        raise UserError(
+            f"experiment {file} does not import: {type(error).__name__}: {error}. Fix the file; "
+            f"`python {file}` shows the whole traceback."
+        ) from error
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise UserError(
+            f"{file} defines no EXPERIMENT = Experiment(...); see examples/pick_cube_state/experiment.py."
+        )
+    return experiment
+
+
+def _jsonable(value: Any) -> Any:
+    """Tuples to lists, so that a contract equals itself after a trip through JSON."""
+    if isinstance(value, dict):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(v) for v in value]
+    return value
