@@ -1,0 +1,119 @@
+"""Running a frozen policy on seeds of its own, and saying how sure the number is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+Policy = Callable[[dict[str, NDArray[Any]]], NDArray[Any]]
+"""Observation to action, deterministic unless its maker says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeResult:
+    """One evaluation episode."""
+
+    seed: int
+    success: bool
+    steps: int
+    episode_return: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """What a set of episodes says about one policy."""
+
+    episodes: tuple[EpisodeResult, ...]
+
+    @property
+    def successes(self) -> int:
+        return sum(e.success for e in self.episodes)
+
+    @property
+    def mean_return(self) -> float:
+        return sum(e.episode_return for e in self.episodes) / max(1, len(self.episodes))
+
+    @property
+    def mean_cycle_steps(self) -> float | None:
+        """Mean length of the successful episodes; None without one."""
+        lengths = [e.steps for e in self.episodes if e.success]
+        return sum(lengths) / len(lengths) if lengths else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary and every episode, as JSON values."""
+        low, high = wilson_interval(self.successes, len(self.episodes))
+        return {
+            "successes": self.successes,
+            "episodes": len(self.episodes),
+            "wilson_95": [low, high],
+            "mean_cycle_steps": self.mean_cycle_steps,
+            "mean_return": self.mean_return,
+            "per_episode": [asdict(e) for e in self.episodes],
+        }
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % score interval for a proportion.
+
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+
+    >>> [round(x, 3) for x in wilson_interval(98, 100)]
+    [0.93, 0.994]
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    p = successes / trials
+    scale = 1 + z * z / trials
+    centre = p + z * z / (2 * trials)
+    half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def evaluate(
+    policy: Policy,
+    env: Any,
+    seeds: Iterable[int],
+    *,
+    on_episode: Callable[[EpisodeResult], None] | None = None,
+    on_step: Callable[[Any], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EvaluationResult:
+    """Roll `policy` through one episode per seed. Nothing it does reaches a replay.
+
+    Args:
+        policy: observation dict to action (A,).
+        env: a gymnasium.Env of the experiment, pipeline included.
+        on_episode: told each result as it comes.
+        on_step: given the env after each reset and step (to film it).
+        should_stop: asked between episodes; True ends early with what there is.
+    """
+    episodes = []
+    for seed in seeds:
+        if should_stop():
+            break
+        episodes.append(_roll(policy, env, seed, on_step))
+        if on_episode is not None:
+            on_episode(episodes[-1])
+    return EvaluationResult(episodes=tuple(episodes))
+
+
+def _roll(
+    policy: Policy, env: Any, seed: int, on_step: Callable[[Any], None] | None
+) -> EpisodeResult:
+    obs, _ = env.reset(seed=seed)
+    total, steps, over, success = 0.0, 0, False, False
+    if on_step is not None:
+        on_step(env)
+    while not over:
+        obs, reward, terminated, truncated, info = env.step(policy(obs))
+        total += float(reward)
+        steps += 1
+        success = success or bool(info.get("success", False))
+        over = terminated or truncated
+        if on_step is not None:
+            on_step(env)
+    return EpisodeResult(seed=seed, success=success, steps=steps, episode_return=total)
