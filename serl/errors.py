@@ -27,8 +27,8 @@ class CorruptFile(UserError):
 def unknown_name(kind: str, name: str, available: Iterable[str]) -> UserError:
     """The error for a name that is not registered, with the nearest ones.
 
-    >>> str(unknown_name("input device", "space_mouse", ["keyboard", "spacemouse"]))
-    "no input device named 'space_mouse'. Did you mean 'spacemouse'? Available: keyboard, spacemouse."
+    >>> str(unknown_name("device", "space_mouse", ["keyboard", "spacemouse"]))
+    "no device named 'space_mouse'. Did you mean 'spacemouse'? Available: keyboard, spacemouse."
     """
     names = sorted(available)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

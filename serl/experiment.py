@@ -46,7 +46,7 @@ class ActorConfig:
     """How the actor explores and when it takes new parameters."""
 
     random_steps: int = 0
-    """Uniform random actions before the policy acts (DESIGN decision 10: otherwise the arm waits)."""
+    """Uniform random actions before the policy acts (otherwise the arm waits for a policy)."""
     apply_params: str = "step"
     """'step' or 'episode': when a newer policy is taken up, always in the actor's own thread."""
 
@@ -137,7 +137,8 @@ def load_experiment(path: str | Path) -> Experiment:
         )
     name = f"_experiment_{file.resolve().parent.name}"
     module_spec = importlib.util.spec_from_file_location(name, file)
-    assert module_spec is not None and module_spec.loader is not None
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
     try:
@@ -150,7 +151,8 @@ def load_experiment(path: str | Path) -> Experiment:
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
         raise UserError(
-            f"{file} defines no EXPERIMENT = Experiment(...); see examples/pick_cube_state/experiment.py."
+            f"{file} defines no EXPERIMENT = Experiment(...); "
+            "see examples/pick_cube_state/experiment.py."
         )
     return experiment
 

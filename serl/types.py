@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 
 class Source(enum.IntEnum):
-    """Who chose the action of a step. Stored in each record; the numbers are on disk: never reuse one."""
+    """Who chose the action of a step. The numbers are on disk: never reuse one."""
 
     NONE = 0
     """Record 0 of an episode: an observation that no action led to."""
@@ -49,7 +49,7 @@ class ArraySpec:
     """NumPy dtype name: 'float32', 'uint8', 'int64', 'bool'."""
 
     low: tuple[float, ...] | float | None = None
-    """Lower bound: one number for all elements, or one per element (flattened); None is unbounded."""
+    """Lower bound: one number for all, or one per element (flattened); None is unbounded."""
 
     high: tuple[float, ...] | float | None = None
     fields: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Spec:
     """The agent's action, float32 within [low, high]."""
 
     extras: tuple[ArraySpec, ...] = ()
-    """Further per-step arrays a task adds (a grasp penalty, a stage): they need no protocol change."""
+    """Further per-step arrays a task adds (a grasp penalty, a stage): no protocol change."""
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -104,7 +104,8 @@ def record_dtype(spec: Spec) -> np.dtype:
 
     Fields: `episode` u4, `index` u4 (the record's key within its actor); `obs/<name>` per
     observation; `action` (executed, in the agent's space) and `requested_action`; `reward` f4;
-    `terminated`, `truncated`, `success`, `clamped` (the server moved the command) bool; `weight` f4;
+    `terminated`, `truncated`, `success`, `clamped` (the server moved the command) bool;
+    `weight` f4;
     `source` u1 (Source); `policy_version` i8 (-1 without a policy); `reward_source` u1 and
     `reward_version` i8; `stamp_mono_ns` and `stamp_wall_ns` i8, of the observation; `extra/<name>`.
     """
@@ -186,7 +187,7 @@ class EnvConfig(Protocol):
     def spec(self) -> Spec: ...
 
     def contract(self) -> dict[str, Any]:
-        """Everything that changes what is learned: task, control rate, reward, fields. JSON values."""
+        """Everything that changes what is learned: task, rate, reward, fields. JSON values."""
         ...
 
     def make(self, *, render: bool = False) -> Any:
