@@ -76,6 +76,8 @@ class EvaluationConfig:
     """One frozen version must pass this many gates, each on its own seeds."""
     trigger_successes: int = 16
     """Successes among the last 20 training episodes that start a gate."""
+    retry_episodes: int = 10
+    """Training episodes between a failed gate and the next."""
     final_episodes: int = 100
 
 
