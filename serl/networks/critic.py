@@ -1,0 +1,42 @@
+"""Q networks: one critic, and an ensemble of whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from serl.networks.encoder import ObservationEncoder
+from serl.networks.mlp import MLP, kernel_init
+
+
+class Critic(nn.Module):
+    """Q(s, a): observations (..., *) and actions (..., A) to (...)."""
+
+    encoder: ObservationEncoder
+    mlp: MLP
+
+    @nn.compact
+    def __call__(
+        self, obs: Mapping[str, jax.Array], action: jax.Array, train: bool = False
+    ) -> jax.Array:
+        x = jnp.concatenate([self.encoder(obs, train), action], axis=-1)
+        return nn.Dense(1, kernel_init=kernel_init)(self.mlp(x, train)).squeeze(-1)
+
+
+def ensemble(critic: Critic, size: int) -> nn.Module:
+    """`size` critics that share nothing, output layers included: (...) becomes (E, ...).
+
+    Every parameter leaf has a leading axis of members, so `leaf[subset]` holds the parameters of a
+    smaller ensemble.
+    """
+    return nn.vmap(
+        Critic,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(None, None, None),  # pyright: ignore[reportArgumentType]
+        out_axes=0,
+        axis_size=size,
+    )(encoder=critic.encoder, mlp=critic.mlp)

@@ -1,0 +1,42 @@
+"""The one hidden stack every network uses: Dense, dropout, LayerNorm, activation, per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "gelu": nn.gelu,
+}
+
+kernel_init = nn.initializers.xavier_uniform()
+"""As SERL and RLPD, output layers included."""
+
+
+class MLP(nn.Module):
+    """(..., in) to (..., hidden[-1]); the last layer is activated too.
+
+    Order and defaults are SERL's: serl_launcher/networks/mlp.py.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str = "tanh"
+    layer_norm: bool = True
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        for size in self.hidden:
+            x = nn.Dense(size, kernel_init=kernel_init)(x)
+            if self.dropout > 0.0:
+                x = nn.Dropout(self.dropout)(x, deterministic=not train)
+            if self.layer_norm:
+                x = nn.LayerNorm()(x)
+            x = ACTIVATIONS[self.activation](x)
+        return x
