@@ -1,0 +1,143 @@
+"""Writes constraints/*.txt: the version of every package, for every Python we install on.
+
+    python tools/lock.py
+
+pip resolves each set of extras under every interpreter it finds (nothing is installed); where the
+versions differ, a line carries a Python marker. The files name no index, so they work with any.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+FULL = ("learner", "sim", "log", "dev")
+CUDA = ("learner-cuda",)
+HARDWARE = ("franky", "franky-sim", "devices", "cameras", "console", "wandb", "rerun", "fleet")
+Pins = dict[str, dict[str, str]]
+"""Version by package name and Python version."""
+
+
+def main() -> None:
+    interpreters = {v: found for v in PYTHONS if (found := find_python(v))}
+    missing = [v for v in PYTHONS if v not in interpreters]
+    if missing:
+        sys.exit(f"lock needs Python {', '.join(missing)} too, or its lines would be lost.")
+    with tempfile.TemporaryDirectory() as folder:
+        pip = make_pip(Path(folder))
+        full = resolve(pip, interpreters, requirements(*FULL), {})
+        base = resolve(pip, interpreters, requirements(), full)
+        cuda = resolve(pip, interpreters, requirements(*CUDA), full)
+        hardware = resolve(pip, interpreters, requirements(*HARDWARE), full)
+        build = resolve(pip, interpreters, build_requirements(), {})
+    write("base", "the robot PC: no extra", base)
+    write("full", f"[{','.join(FULL)}]", full)
+    write("cuda", "beside full.txt: [learner-cuda]", only_new(cuda, full))
+    write("hardware", f"beside full.txt: [{','.join(HARDWARE)}]", only_new(hardware, full))
+    write("build", "the build back end", build)
+
+
+def requirements(*extras: str) -> list[str]:
+    """The base requirements and those of some extras; an extra may name another of ours."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = list(project["dependencies"])
+    todo = list(extras)
+    while todo:
+        for line in project["optional-dependencies"][todo.pop()]:
+            own = re.fullmatch(rf"{project['name']}\[(.+)\]", line)
+            if own:
+                todo += own[1].split(",")
+            else:
+                lines.append(line)
+    return lines
+
+
+def build_requirements() -> list[str]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+
+
+def find_python(version: str) -> str | None:
+    found = subprocess.run(
+        [ROOT / "tools/find_python.sh", version], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or None
+
+
+def make_pip(folder: Path) -> str:
+    """A current pip: only that one resolves from metadata, without fetching whole wheels."""
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    pip = str(folder / "venv/bin/pip")
+    subprocess.run([pip, "install", "--quiet", "--upgrade", "pip"], check=True)
+    return pip
+
+
+def resolve(
+    pip: str, interpreters: dict[str, str], requirements: list[str], constraints: Pins
+) -> Pins:
+    """What pip would install into an empty environment of each Python."""
+    pins: Pins = {}
+    with tempfile.TemporaryDirectory() as folder:
+        wanted, limits = Path(folder, "requirements.txt"), Path(folder, "constraints.txt")
+        wanted.write_text("\n".join(requirements))
+        limits.write_text("\n".join(lines(constraints)))
+        for version, interpreter in interpreters.items():
+            command = [pip, f"--python={interpreter}", "install", "--dry-run", "--quiet"]
+            command += ["--ignore-installed", "--only-binary=:all:", "--report=-"]
+            command += ["-r", str(wanted), "-c", str(limits)]
+            report = subprocess.run(command, capture_output=True, text=True, check=False)
+            if report.returncode:
+                sys.exit(f"pip found no versions for Python {version}:\n{report.stderr}")
+            for item in json.loads(report.stdout)["install"]:
+                name = re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower()
+                pins.setdefault(name, {})[version] = item["metadata"]["version"]
+    return pins
+
+
+def only_new(pins: Pins, known: Pins) -> Pins:
+    return {name: versions for name, versions in pins.items() if name not in known}
+
+
+def lines(pins: Pins) -> list[str]:
+    """One line per package, or one per span of Pythons that share a version.
+
+    >>> lines({"numpy": {"3.10": "2.2.6", "3.11": "2.4.6", "3.12": "2.4.6"}})
+    ["numpy==2.2.6; python_version < '3.11'", "numpy==2.4.6; python_version >= '3.11'"]
+    >>> lines({"tomli": {"3.10": "2.5.0"}})
+    ['tomli==2.5.0']
+    """
+    result = []
+    for name, by_python in sorted(pins.items()):
+        if len(set(by_python.values())) == 1:
+            result.append(f"{name}=={next(iter(by_python.values()))}")
+            continue
+        starts = [
+            v for i, v in enumerate(by_python) if not i or by_python[v] != _before(by_python, i)
+        ]
+        for i, start in enumerate(starts):
+            marker = [f"python_version >= '{start}'"] if i else []
+            marker += [f"python_version < '{starts[i + 1]}'"] if i + 1 < len(starts) else []
+            result.append(f"{name}=={by_python[start]}; {' and '.join(marker)}")
+    return result
+
+
+def _before(by_python: dict[str, str], i: int) -> str:
+    return list(by_python.values())[i - 1]
+
+
+def write(name: str, what: str, pins: Pins) -> None:
+    head = f"# Pinned versions for {what}. Written by `make lock`; do not edit.\n"
+    path = ROOT / "constraints" / f"{name}.txt"
+    path.write_text(head + "\n".join(lines(pins)) + "\n")
+    sys.stdout.write(f"{path.relative_to(ROOT)}: {len(pins)} packages\n")
+
+
+if __name__ == "__main__":
+    main()

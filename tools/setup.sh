@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Fills .venv with everything that `make demo` and `make test` need, at the pinned versions.
+#   setup.sh VENV PYTHON
+# PYTHON may be empty: then one is looked for.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$1
+python=${2:-}
+
+if [ ! -x "$venv/bin/python" ]; then
+    [ -n "$python" ] || python=$(tools/find_python.sh)
+    echo "setup: $venv with $("$python" --version)"
+    "$python" -m venv "$venv"
+fi
+
+extras=learner,sim,log,dev
+constraints=(-c constraints/full.txt)
+if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+    echo "setup: an NVIDIA GPU answers: the learner gets JAX for CUDA"
+    extras=learner-cuda,$extras
+    constraints+=(-c constraints/cuda.txt)
+fi
+
+# The build back end is pinned too, hence no build isolation.
+pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+"${pip[@]}" -c constraints/build.txt setuptools
+"${pip[@]}" "${constraints[@]}" --no-build-isolation --editable ".[$extras]"
+
+tools/setup_gl.sh "$venv"

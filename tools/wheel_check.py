@@ -1,0 +1,37 @@
+"""What must hold of the installed wheel: run by tools/wheel_check.sh, outside the tree."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+PACKAGES = ("serl", "robot_servers", "envs", "launch", "benchmarks", "examples")
+
+
+def main() -> None:
+    home = Path(sys.prefix)
+    installed = importlib.metadata.files("serl-suite")
+    assert installed, "the wheel is not installed"
+    there = {str(file) for file in installed}
+    listed = Path("files")
+    tracked = listed.read_text().split() if listed.exists() else []
+    lost = [file for file in tracked if file not in there and not file.endswith((".png", ".npz"))]
+    if lost:
+        sys.exit(f"wheel-check: in the tree but not in the wheel: {', '.join(lost)}")
+    for name in PACKAGES:
+        module = importlib.import_module(name)
+        where = Path(next(iter(module.__path__)))
+        if home not in where.parents:
+            sys.exit(f"wheel-check: {name} is imported from {where}, not from the wheel")
+
+    from envs.tasks.base import TASKS
+
+    for name in TASKS:  # reads the arm and scene models from the wheel
+        env = TASKS.get(name)().make()
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        env.close()
+    sys.stdout.write(f"wheel-check: {len(there)} files; stepped {', '.join(TASKS)}\n")
+
+
+if __name__ == "__main__":
+    main()
