@@ -78,9 +78,9 @@ class RobotState:
     twist_base_tcp: Array
     """TCP twist in base (6,): linear [m/s], angular [rad/s]."""
     wrench_base_ext: Array
-    """Wrench the environment exerts ON the robot at the TCP, in base (6,): force [N], torque [N m]."""
+    """Wrench the environment exerts ON the robot at the TCP, in base (6,): force [N], torque."""
     T_base_ref: Array
-    """The reference the impedance law follows now: the accepted target after the generator (4, 4)."""
+    """The reference the law follows now: the accepted target after the generator (4, 4)."""
     T_base_target: Array
     """The newest accepted target (4, 4)."""
     gripper_width_m: float

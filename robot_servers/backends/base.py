@@ -70,7 +70,7 @@ class Scene(Protocol):
     """What only a simulator knows."""
 
     def load(self, mjcf: str) -> None:
-        """Add a task's MJCF fragment (bodies, cameras, lights as children of <mujoco>) to the cell's model."""
+        """Add a task's MJCF fragment to the cell: <mujoco> around bodies, cameras and lights."""
 
     def reset(
         self, objects: Sequence[SceneObject], q_rad: Mapping[str, NDArray[np.float64]] | None = None

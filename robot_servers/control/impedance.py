@@ -1,0 +1,116 @@
+"""The Cartesian impedance law: a spring and damper between the TCP and its reference.
+
+Pure functions in the NumPy subset that numba compiles; no state, no clock. Gravity is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_servers.control.rotation import rotvec_from_matrix
+from robot_servers.types import Gains
+
+Array = NDArray[np.float64]
+
+PSEUDO_INVERSE_DAMPING = 0.2
+"""lambda of the damped pseudo-inverse, as in serl_franka_controllers 1f140ef."""
+
+
+def pack_gains(gains: Gains) -> Array:
+    """The gains as one vector (13,), in the order `impedance_torque` reads them."""
+    return np.array(
+        [
+            gains.translational_stiffness_n_per_m,
+            gains.translational_damping_n_s_per_m,
+            gains.rotational_stiffness_nm_per_rad,
+            gains.rotational_damping_nm_s_per_rad,
+            *gains.translational_clip_m,
+            *gains.rotational_clip_rad,
+            gains.nullspace_stiffness_nm_per_rad,
+            gains.joint1_nullspace_factor,
+            gains.torque_rate_nm_per_s,
+        ]
+    )
+
+
+def task_wrench(
+    p: Array, R: Array, p_ref: Array, R_ref: Array, twist: Array, gains: Array
+) -> Array:
+    """Wrench of the spring and damper at the TCP, in base: force [N], torque [N m]; (6,).
+
+        F = K clip(p_ref - p) - D v        M = K_R clip(log(R_ref R^T)) - D_R w
+
+    The spring's stretch is clipped per base axis, so force never exceeds stiffness x clip however
+    far the reference is; angles are true angles (DESIGN decision 17).
+    """
+    wrench = np.empty(6)
+    turn = rotvec_from_matrix(R_ref @ R.T)
+    for i in range(3):
+        stretch = min(max(p_ref[i] - p[i], -gains[4 + i]), gains[4 + i])
+        angle = min(max(turn[i], -gains[7 + i]), gains[7 + i])
+        wrench[i] = gains[0] * stretch - gains[1] * twist[i]
+        wrench[3 + i] = gains[2] * angle - gains[3] * twist[3 + i]
+    return wrench
+
+
+def nullspace_torque(
+    J: Array, q: Array, dq: Array, q_rest: Array, gains: Array, damping: float
+) -> Array:
+    """Torque that pulls the joints towards `q_rest` without a wrench at the TCP, (n,) [N m].
+
+        tau = (I - J^T (J J^T + lambda^2 I)^-1 J) (k_n f (q_rest - q) - 2 sqrt(k_n) d dq)
+
+    f is (k_1, 1, 1, ...) and d is (2 sqrt(k_1), 1, 1, ...): the first joint is held tighter. With
+    lambda = 0 no wrench at all is left; 0.2 keeps it tame near singular postures, and leaves the
+    share lambda^2 / (s^2 + lambda^2) in the direction of singular value s.
+    Source: serl_franka_controllers 1f140ef, cartesian_impedance_controller.cpp.
+    """
+    stiffness, factor = gains[10], gains[11]
+    tau = stiffness * (q_rest - q)
+    brake = 2.0 * math.sqrt(stiffness) * dq
+    tau[0] *= factor
+    brake[0] *= 2.0 * math.sqrt(factor)
+    tau -= brake
+    A = J @ J.T
+    for i in range(6):
+        A[i, i] += damping * damping
+    return tau - J.T @ np.linalg.solve(A, J @ tau)
+
+
+def impedance_torque(
+    J: Array,
+    q: Array,
+    dq: Array,
+    p: Array,
+    R: Array,
+    p_ref: Array,
+    R_ref: Array,
+    q_rest: Array,
+    coriolis: Array,
+    gains: Array,
+) -> Array:
+    """Joint torques of the law, (n,) [N m], gravity excluded.
+
+        tau = J^T F + tau_null + C(q, dq) dq
+
+    Args:
+        J: Jacobian of the TCP in base, (6, n): linear rows, then angular.
+        q, dq: joint positions [rad] and velocities [rad/s], (n,).
+        p, R: measured TCP position (3,) [m] and rotation (3, 3) in base.
+        p_ref, R_ref: the reference, same frame.
+        q_rest: posture of the nullspace spring, (n,).
+        coriolis: Coriolis and centrifugal torques, (n,).
+        gains: `pack_gains`.
+    """
+    wrench = task_wrench(p, R, p_ref, R_ref, J @ dq, gains)
+    rest = nullspace_torque(J, q, dq, q_rest, gains, PSEUDO_INVERSE_DAMPING)
+    return J.T @ wrench + rest + coriolis
+
+
+def limit_rate(tau: Array, tau_last: Array, rate_nm_per_s: float, dt_s: float) -> Array:
+    """`tau`, moved no further from `tau_last` than `rate x dt` per joint."""
+    step = rate_nm_per_s * dt_s
+    return tau_last + np.minimum(np.maximum(tau - tau_last, -step), step)

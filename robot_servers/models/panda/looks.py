@@ -1,0 +1,107 @@
+"""How the Panda looks: rounded primitives in white and dark grey. Nothing here touches physics."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element
+
+from robot_servers.models.base import element
+
+VISUAL_GROUP = 2
+
+MATERIALS = {
+    "shell": {"rgba": (0.93, 0.935, 0.94, 1), "specular": 0.45, "shininess": 0.6},
+    "grey": {"rgba": (0.72, 0.735, 0.75, 1), "specular": 0.4, "shininess": 0.5},
+    "dark": {"rgba": (0.16, 0.165, 0.175, 1), "specular": 0.5, "shininess": 0.4},
+    "accent": {"rgba": (0.10, 0.52, 0.72, 1), "specular": 0.3, "shininess": 0.5},
+    "metal": {"rgba": (0.55, 0.56, 0.58, 1), "specular": 0.8, "shininess": 0.8},
+}
+
+LINKS: tuple[tuple[tuple[str, str, tuple[float, ...], float | tuple[float, ...]], ...], ...] = (
+    (
+        ("box", "shell", (-0.055, 0, 0.012), (0.085, 0.092, 0.012)),
+        ("cylinder", "shell", (0, 0, 0, 0, 0, 0.13), 0.088),
+        ("capsule", "shell", (-0.115, 0, 0.04, 0, 0, 0.06), 0.055),
+        ("cylinder", "dark", (0, 0, 0.13, 0, 0, 0.142), 0.078),
+    ),
+    (
+        ("cylinder", "shell", (0, 0, -0.19, 0, 0, -0.05), 0.066),
+        ("sphere", "shell", (0, 0, 0), 0.075),
+        ("cylinder", "shell", (0, -0.06, 0, 0, 0.06, 0), 0.075),
+        ("cylinder", "dark", (0, -0.065, 0, 0, 0.065, 0), 0.066),
+    ),
+    (
+        ("cylinder", "shell", (0, 0, 0, 0, -0.17, 0), 0.066),
+        ("cylinder", "dark", (0, -0.17, 0, 0, -0.18, 0), 0.062),
+    ),
+    (
+        ("cylinder", "shell", (0, 0, -0.13, 0, 0, -0.04), 0.064),
+        ("capsule", "shell", (0, 0, -0.05, 0.06, 0, -0.005), 0.062),
+        ("cylinder", "shell", (0.0825, -0.055, 0, 0.0825, 0.055, 0), 0.062),
+        ("cylinder", "dark", (0.0825, -0.06, 0, 0.0825, 0.06, 0), 0.054),
+    ),
+    (
+        ("capsule", "shell", (0, 0, 0, -0.0825, 0.06, 0), 0.055),
+        ("cylinder", "shell", (-0.0825, 0.05, 0, -0.0825, 0.12, 0), 0.06),
+        ("cylinder", "dark", (-0.0825, 0.12, 0, -0.0825, 0.13, 0), 0.056),
+    ),
+    (
+        ("capsule", "shell", (0, 0.0, -0.21, 0, 0.055, -0.13), 0.058),
+        ("capsule", "shell", (0, 0.05, -0.15, 0, 0.07, 0.0), 0.042),
+        ("capsule", "grey", (0, 0.0, -0.2, 0, 0.0, -0.06), 0.05),
+        ("cylinder", "dark", (0, 0, -0.06, 0, 0, -0.05), 0.045),
+    ),
+    (
+        ("cylinder", "shell", (0, 0, -0.06, 0, 0, 0.055), 0.05),
+        ("capsule", "shell", (0, 0, 0, 0.088, 0, 0), 0.045),
+        ("cylinder", "accent", (0.088, 0.03, 0, 0.088, 0.05, 0), 0.044),
+        ("cylinder", "dark", (0, 0, -0.064, 0, 0, 0.059), 0.042),
+    ),
+    (
+        ("cylinder", "shell", (0, 0, -0.05, 0, 0, 0.075), 0.046),
+        ("cylinder", "dark", (0, 0, 0.075, 0, 0, 0.107), 0.044),
+    ),
+)
+"""Per link: (shape, material, pos or fromto in the link's DH frame [m], size [m])."""
+
+
+def add_materials(asset: Element, prefix: str) -> None:
+    """The arm's five materials."""
+    for name, look in MATERIALS.items():
+        element(asset, "material", name=prefix + name, **look)
+
+
+def add_link(body: Element, index: int, prefix: str) -> None:
+    """Visual geoms of link `index` (0 is the base)."""
+    for shape, material, place, size in LINKS[index]:
+        _add(body, shape, prefix + material, place, size)
+
+
+def add_hand(body: Element, prefix: str) -> None:
+    """The hand: 0.2 m wide along y."""
+    _add(body, "cylinder", prefix + "dark", (0, 0, 0, 0, 0, 0.012), 0.04)
+    _add(body, "capsule", prefix + "shell", (0, -0.068, 0.034, 0, 0.068, 0.034), 0.032)
+    _add(body, "box", prefix + "shell", (0, 0, 0.045), (0.026, 0.088, 0.018))
+    _add(body, "box", prefix + "dark", (0, 0, 0.0635), (0.012, 0.085, 0.002))
+
+
+def add_finger(body: Element, prefix: str) -> None:
+    """A finger: carriage, stem and pad."""
+    _add(body, "box", prefix + "grey", (0, 0.014, 0.011), (0.0105, 0.0125, 0.006))
+    _add(body, "box", prefix + "metal", (0, 0.014, 0.03), (0.0095, 0.0065, 0.016))
+    _add(body, "box", prefix + "dark", (0, 0.0062, 0.045), (0.009, 0.006, 0.0102))
+
+
+def _add(body: Element, shape: str, material: str, place: tuple, size: object) -> None:
+    where = {"fromto": place} if len(place) == 6 else {"pos": place}
+    element(
+        body,
+        "geom",
+        type=shape,
+        material=material,
+        size=size,
+        contype=0,
+        conaffinity=0,
+        group=VISUAL_GROUP,
+        mass=0,
+        **where,
+    )

@@ -1,0 +1,415 @@
+"""A compiled cell and its control state: what the tick works on, and how it is read and reset.
+
+Bodies of a task are free bodies by name; their poses are given in the base of the first arm.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# (mujoco ships no types for what its extension modules export)
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robot_servers.control import se3
+from robot_servers.control.impedance import pack_gains
+from robot_servers.control.reference import pack_limits
+from robot_servers.control.se3 import Array
+from robot_servers.models.base import MODELS, RobotModel
+from robot_servers.simulation import tick
+from robot_servers.simulation.cell import arm_prefix, build_cell, compile_cell
+from robot_servers.simulation.tick import Arms, Physics
+from robot_servers.types import (
+    CartesianTarget,
+    Gains,
+    GripperTarget,
+    JointTarget,
+    Mode,
+    MotionLimits,
+    RobotState,
+    SceneObject,
+)
+from serl.errors import UserError, unknown_name
+
+JOINT_SPEED_SHARE = 0.5
+"""A joint move uses this share of the arm's joint speed limits."""
+
+JOINT_ACCELERATION_RAD_PER_S2 = 5.0
+"""Acceleration limit of a joint move."""
+
+GRIPPER_FORCE_N = 40.0
+"""Gripper force when a command gives none."""
+
+MOVING_M_PER_S = 0.002
+"""A gripper slower than this is at rest."""
+
+
+@dataclass(frozen=True)
+class ArmParts:
+    """One arm inside the compiled model."""
+
+    model: RobotModel
+    site: int
+    wrench_bodies: Array
+    root_body: int
+    T_world_base: Array
+
+
+class World:
+    """One compiled cell. Rebuilt when a scene is loaded.
+
+    Args:
+        arms: model name by arm name.
+        base_poses: T_world_base (4, 4) by arm name; missing is the identity.
+        physics_dt_s: physics step [s].
+        fragment: a task's MJCF.
+        compiled: whether addresses (compiled loop) or objects (Python loop) go to the tick.
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, str],
+        base_poses: Mapping[str, Array],
+        physics_dt_s: float,
+        fragment: str,
+        compiled: bool,
+    ) -> None:
+        import mujoco
+
+        self.names = tuple(arms)
+        self.model: Any = compile_cell(build_cell(arms, base_poses, physics_dt_s, fragment))
+        self.data: Any = mujoco.MjData(self.model)
+        self.parts = [
+            _find_parts(self.model, name, MODELS.get(model), base_poses.get(name))
+            for name, model in arms.items()
+        ]
+        self.arms = _make_arms(self.model, self.names, self.parts)
+        self.physics = _make_physics(self.model, self.data, compiled)
+        self.objects = _free_bodies(self.model)
+        self.ticks = 0
+        self._masses = self.model.body_mass.copy()
+        self._inertias = self.model.body_inertia.copy()
+        self._frictions = self.model.geom_friction.copy()
+
+    def reset(self, objects: Sequence[SceneObject], q_rad: Mapping[str, Array]) -> None:
+        """Arms at `q_rad` (home where missing) and at rest, grippers open, objects placed."""
+        import mujoco
+
+        self._set_properties(objects)
+        mujoco.mj_resetData(self.model, self.data)
+        self.ticks = 0
+        for a, (name, part) in enumerate(zip(self.names, self.parts)):  # noqa: B905
+            d = part.model.description
+            q = np.asarray(q_rad.get(name, d.q_home_rad), dtype=np.float64)
+            _check_posture(q, part, name)
+            first = self.arms.first_q[a]
+            self.data.qpos[first : first + d.joint_count] = q
+            self._reset_gripper(a)
+        for item in objects:
+            self._place(item)
+        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_rnePostConstraint(self.model, self.data)
+        self.arms.tau[:] = 0.0
+        self.arms.mode[:] = Mode.HOLD
+        for a in range(len(self.parts)):
+            self._hold(a)
+
+    def aim(self, a: int, target: CartesianTarget | JointTarget) -> None:
+        """Make `target`, already checked, what arm `a` moves to from now."""
+        arms = self.arms
+        if isinstance(target, CartesianTarget):
+            arms.mode[a] = Mode.IMPEDANCE
+            arms.p_target[a] = target.T_base_tcp[:3, 3]
+            arms.R_target[a] = target.T_base_tcp[:3, :3]
+            return
+        d = self.parts[a].model.description
+        n = d.joint_count
+        q = self._joints(a)[0]
+        way = np.maximum(np.abs(target.q_rad - q), 1e-6)
+        arms.mode[a] = Mode.JOINT
+        arms.q_start[a, :n] = q
+        arms.q_goal[a, :n] = target.q_rad
+        speed = JOINT_SPEED_SHARE * np.asarray(d.dq_max_rad_per_s)
+        arms.move[a] = (0, 0, np.min(speed / way), np.min(JOINT_ACCELERATION_RAD_PER_S2 / way))
+
+    def grip(self, a: int, target: GripperTarget) -> None:
+        """Make `target`, already checked, what arm `a`'s gripper moves to from now."""
+        gripper = self.parts[a].model.description.gripper
+        assert gripper is not None
+        force = GRIPPER_FORCE_N if target.force_n is None else target.force_n
+        speed = gripper.speed_max_m_per_s if target.speed_m_per_s is None else target.speed_m_per_s
+        self.arms.gripper[a, 1:] = (target.width_m, speed, force)
+
+    def set_gains(self, a: int, gains: Gains) -> None:
+        self.arms.gains[a] = pack_gains(gains)
+
+    def set_limits(self, a: int, limits: MotionLimits) -> None:
+        self.arms.limits[a] = pack_limits(limits)
+
+    def state(
+        self, a: int, stamp_mono_ns: int, T_base_target: Array | None, clamped: bool
+    ) -> RobotState:
+        """A sample of arm `a`; `T_base_target` is the newest accepted one, or None."""
+        arms = self.arms
+        q, dq = self._joints(a)
+        p, R = tick.tcp_pose(self.physics, arms, a)
+        if T_base_target is None or arms.mode[a] == Mode.JOINT:
+            T_base_target = se3.pose(arms.R_target[a], arms.p_target[a])
+        width, target, moving = self._gripper(a)
+        return RobotState(
+            stamp_mono_ns=stamp_mono_ns,
+            q_rad=q,
+            dq_rad_per_s=dq,
+            tau_nm=arms.tau[a, : len(q)].copy(),
+            T_base_tcp=se3.pose(R, p),
+            twist_base_tcp=self._twist(a),
+            wrench_base_ext=self._wrench(a),
+            T_base_ref=se3.pose(arms.R[a], arms.p[a]),
+            T_base_target=T_base_target.copy(),
+            gripper_width_m=width,
+            gripper_target_m=target,
+            gripper_moving=moving,
+            mode=Mode(int(arms.mode[a])),
+            clamped=clamped,
+        )
+
+    def object_pose(self, name: str) -> Array:
+        """T_base_object (4, 4)."""
+        body = self.objects[name]
+        T = se3.pose(self.data.xmat[body].reshape(3, 3), self.data.xpos[body])
+        return se3.inverse(self.parts[0].T_world_base) @ T
+
+    def object_twist(self, name: str) -> Array:
+        """Linear [m/s] and angular [rad/s] velocity (6,) of the body's origin, in base."""
+        import mujoco
+
+        twist = _velocity(self.model, self.data, mujoco.mjtObj.mjOBJ_XBODY, self.objects[name])
+        return _rotate(self.parts[0].T_world_base, twist)
+
+    def push(self, a: int, wrench_base: Array) -> None:
+        """A constant wrench (6,) on arm `a`'s TCP, in base, until changed; counted as external."""
+        part = self.parts[a]
+        body = part.wrench_bodies[0]
+        wrench = part.T_world_base[:3, :3] @ np.reshape(wrench_base, (2, 3)).T  # (3, 2)
+        arm = self.data.site_xpos[part.site] - self.data.xipos[body]
+        torque = wrench[:, 1] + np.cross(arm, wrench[:, 0])
+        self.data.xfrc_applied[body] = np.concatenate([wrench[:, 0], torque])
+
+    def _joints(self, a: int) -> tuple[Array, Array]:
+        n, q, dof = self.arms.joints[a], self.arms.first_q[a], self.arms.first_dof[a]
+        return self.data.qpos[q : q + n].copy(), self.data.qvel[dof : dof + n].copy()
+
+    def _hold(self, a: int) -> None:
+        tick.hold_reference(self.physics, self.arms, a)
+
+    def _reset_gripper(self, a: int) -> None:
+        gripper, at = self.parts[a].model.description.gripper, self.arms.fingers[a, 0]
+        if gripper is None or at < 0:
+            return
+        width = gripper.width_max_m
+        self.data.qpos[at : at + 2] = width / 2
+        self.arms.gripper[a] = (width, width, gripper.speed_max_m_per_s, GRIPPER_FORCE_N)
+
+    def _gripper(self, a: int) -> tuple[float, float, bool]:
+        """Opening [m], commanded opening [m], and whether it is moving or still has a way to go."""
+        q_at, dof_at, _ = self.arms.fingers[a]
+        if q_at < 0:
+            return 0.0, 0.0, False
+        reference, target, _, force = self.arms.gripper[a]
+        width = float(self.data.qpos[q_at : q_at + 2].sum())
+        speed = abs(float(self.data.qvel[dof_at : dof_at + 2].sum()))
+        lead = 2 * force / tick.GRIPPER_STIFFNESS_N_PER_M
+        under_way = abs(target - reference) > 1e-6 and abs(reference - width) < 0.95 * lead
+        return width, float(target), bool(speed > MOVING_M_PER_S or under_way)
+
+    def _twist(self, a: int) -> Array:
+        import mujoco
+
+        part = self.parts[a]
+        twist = _velocity(self.model, self.data, mujoco.mjtObj.mjOBJ_SITE, part.site)
+        return _rotate(part.T_world_base, twist)
+
+    def _wrench(self, a: int) -> Array:
+        """External wrench on hand and fingers, moved to the TCP.
+
+        Contacts and pushes count; the force between fingers and hand, gravity and inertia do not.
+        A grasped part's weight counts, the squeeze cancels. cfrc_ext is (torque, force) about the
+        centre of mass of the whole tree.
+        """
+        part = self.parts[a]
+        torque, force = self.data.cfrc_ext[part.wrench_bodies].sum(axis=0).reshape(2, 3)
+        offset = self.data.subtree_com[part.root_body] - self.data.site_xpos[part.site]
+        return _rotate(part.T_world_base, np.concatenate([force, torque + np.cross(offset, force)]))
+
+    def _set_properties(self, objects: Sequence[SceneObject]) -> None:
+        """Mass and friction of this episode; the model's own where none is given."""
+        import mujoco
+
+        masses, inertias = self._masses.copy(), self._inertias.copy()
+        self.model.geom_friction[:] = self._frictions
+        for item in objects:
+            if item.name not in self.objects:
+                raise unknown_name("object in the scene", item.name, self.objects)
+            body = self.objects[item.name]
+            if item.mass_kg is not None:
+                _check_positive(item.name, "mass", item.mass_kg, "kg")
+                inertias[body] *= item.mass_kg / masses[body]
+                masses[body] = item.mass_kg
+            if item.friction is not None:
+                _check_positive(item.name, "friction", item.friction, "")
+                self.model.geom_friction[self.model.geom_bodyid == body, 0] = item.friction
+        if not (np.array_equal(masses, self.model.body_mass)):
+            self.model.body_mass[:] = masses
+            self.model.body_inertia[:] = inertias
+            mujoco.mj_setConst(self.model, self.data)
+
+    def _place(self, item: SceneObject) -> None:
+        T_base_object = np.asarray(item.T_base_object, dtype=np.float64)
+        if not se3.is_pose(T_base_object):
+            raise UserError(f"object {item.name!r}: T_base_object is no finite rigid pose (4, 4).")
+        p, (x, y, z, w) = se3.pose_to_quat(self.parts[0].T_world_base @ T_base_object)
+        joint = self.model.body_jntadr[self.objects[item.name]]
+        at = self.model.jnt_qposadr[joint]
+        self.data.qpos[at : at + 7] = (*p, w, x, y, z)
+
+
+def _check_positive(name: str, what: str, value: float, unit: str) -> None:
+    if not (np.isfinite(value) and value > 0):
+        raise UserError(
+            f"object {name!r}: {what} {value} {unit}".rstrip() + "; give a number above 0."
+        )
+
+
+def _check_posture(q: Array, part: ArmParts, name: str) -> None:
+    """Refuse a start posture outside the joint limits."""
+    d = part.model.description
+    if q.shape != (d.joint_count,):
+        raise UserError(
+            f"arm {name!r}: {q.size} joint positions given, {d.name} has {d.joint_count}."
+        )
+    for joint, value, low, high in zip(d.joint_names, q, d.q_min_rad, d.q_max_rad):  # noqa: B905
+        if not low <= value <= high:
+            raise UserError(
+                f"arm {name!r}: {joint} at {value:.4g} rad is outside [{low}, {high}]; "
+                "start within the limits."
+            )
+
+
+def _find_parts(model: Any, name: str, robot: RobotModel, T_world_base: Array | None) -> ArmParts:
+    prefix = arm_prefix(name)
+    bodies = [model.body(prefix + body).id for body in robot.names.wrench_bodies]
+    return ArmParts(
+        model=robot,
+        site=model.site(prefix + robot.names.tcp_site).id,
+        wrench_bodies=np.array(bodies),
+        root_body=int(model.body_rootid[bodies[0]]),
+        T_world_base=np.eye(4) if T_world_base is None else np.asarray(T_world_base, dtype=float),
+    )
+
+
+def _make_arms(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> Arms:
+    """Control state with every arm at rest; poses are filled in by a reset."""
+    count = len(parts)
+    longest = max(part.model.description.joint_count for part in parts)
+
+    def joints(values: Sequence[Sequence[float]]) -> Array:
+        padded = np.zeros((count, longest))
+        for row, value in zip(padded, values):  # noqa: B905
+            row[: len(value)] = value
+        return padded
+
+    def first(index: Any) -> Any:
+        found = []
+        for name, part in zip(names, parts):  # noqa: B905
+            joint = arm_prefix(name) + part.model.description.joint_names[0]
+            found.append(index(joint))
+        return np.array(found, dtype=np.int64)
+
+    def rotations() -> Array:
+        return np.tile(np.eye(3), (count, 1, 1))
+
+    base_R = np.array([part.T_world_base[:3, :3] for part in parts])
+    base_p = np.array([part.T_world_base[:3, 3] for part in parts])
+    return Arms(
+        joints=np.array([part.model.description.joint_count for part in parts], dtype=np.int64),
+        first_q=first(lambda joint: int(model.joint(joint).qposadr[0])),
+        first_dof=first(lambda joint: int(model.joint(joint).dofadr[0])),
+        first_ctrl=first(lambda joint: model.actuator(joint).id),
+        site=np.array([part.site for part in parts], dtype=np.int64),
+        fingers=_finger_indices(model, names, parts),
+        base_p=base_p,
+        base_R=base_R,
+        mode=np.full(count, int(Mode.IDLE), dtype=np.int64),
+        gains=np.tile(pack_gains(Gains()), (count, 1)),
+        limits=np.tile(pack_limits(MotionLimits()), (count, 1)),
+        q_rest=joints([part.model.description.q_home_rad for part in parts]),
+        tau=np.zeros((count, longest)),
+        p=np.zeros((count, 3)),
+        R=rotations(),
+        v=np.zeros((count, 3)),
+        w=np.zeros((count, 3)),
+        p_goal=np.zeros((count, 3)),
+        R_goal=rotations(),
+        p_target=np.zeros((count, 3)),
+        R_target=rotations(),
+        q_start=np.zeros((count, longest)),
+        q_goal=np.zeros((count, longest)),
+        move=np.zeros((count, 4)),
+        joint_stiffness=joints([part.model.joint_stiffness_nm_per_rad for part in parts]),
+        joint_damping=joints([part.model.joint_damping_nm_s_per_rad for part in parts]),
+        gripper=np.zeros((count, 4)),
+    )
+
+
+def _finger_indices(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> Any:
+    found = []
+    for name, part in zip(names, parts):  # noqa: B905
+        fingers = part.model.names.finger_joints
+        if not fingers:
+            found.append((-1, -1, -1))
+            continue
+        joint = arm_prefix(name) + fingers[0]
+        at = model.joint(joint)
+        found.append((int(at.qposadr[0]), int(at.dofadr[0]), model.actuator(joint).id))
+    return np.array(found, dtype=np.int64)
+
+
+def _make_physics(model: Any, data: Any, compiled: bool) -> Physics:
+    return Physics(
+        model=model._address if compiled else model,
+        data=data._address if compiled else data,
+        dt_s=float(model.opt.timestep),
+        qpos=data.qpos,
+        qvel=data.qvel,
+        ctrl=data.ctrl,
+        bias=data.qfrc_bias,
+        gravity=data.qfrc_gravcomp,
+        site_xpos=data.site_xpos,
+        site_xmat=data.site_xmat,
+        jacobian=np.zeros((6, model.nv)),
+    )
+
+
+def _free_bodies(model: Any) -> dict[str, int]:
+    """Body index by name, of every body that floats."""
+    import mujoco
+
+    free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
+    return {model.body(body).name: int(body) for body in model.jnt_bodyid[free]}
+
+
+def _velocity(model: Any, data: Any, kind: Any, index: int) -> Array:
+    """Twist (linear, angular) of an object at its own origin, world axes."""
+    import mujoco
+
+    twist = np.zeros(6)
+    mujoco.mj_objectVelocity(model, data, kind, index, twist, 0)
+    return np.concatenate([twist[3:], twist[:3]])
+
+
+def _rotate(T_world_base: Array, pair: Array) -> Array:
+    """Two world vectors (6,) seen along the base's axes."""
+    return (pair.reshape(2, 3) @ T_world_base[:3, :3]).ravel()
