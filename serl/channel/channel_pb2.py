@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aserl/channel/channel.proto\x12\x0cserl.channel\"\x98\x01\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63tor_id\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12\x15\n\rcontract_json\x18\x04 \x01(\t\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12\x11\n\tspec_json\x18\x06 \x01(\t\x12\x0e\n\x06run_id\x18\x07 \x01(\t\"\xce\x02\n\nHelloReply\x12\x31\n\x07refusal\x18\x01 \x01(\x0e\x32 .serl.channel.HelloReply.Refusal\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x15\n\rcontract_json\x18\x05 \x01(\t\x12\x11\n\tspec_json\x18\x06 \x01(\t\x12\x0f\n\x07session\x18\x07 \x01(\t\x12%\n\nhigh_water\x18\x08 \x01(\x0b\x32\x11.serl.channel.Key\x12\x17\n\x0fmax_batch_bytes\x18\t \x01(\x04\"`\n\x07Refusal\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08PROTOCOL\x10\x01\x12\x0c\n\x08\x43ONTRACT\x10\x02\x12\x08\n\x04SPEC\x10\x03\x12\x07\n\x03RUN\x10\x04\x12\r\n\tDUPLICATE\x10\x05\x12\r\n\tMALFORMED\x10\x06\"%\n\x03Key\x12\x0f\n\x07\x65pisode\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\r\"\x1d\n\x0cStepsRequest\x12\r\n\x05slots\x18\x01 \x01(\x0c\"\x9a\x01\n\nStepsReply\x12%\n\nhigh_water\x18\x01 \x01(\x0b\x32\x11.serl.channel.Key\x12\x11\n\tcommitted\x18\x02 \x01(\x04\x12\x13\n\x06\x63redit\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x04 \x01(\x08\x12\x13\n\x0bstop_reason\x18\x05 \x01(\t\x12\x0f\n\x07trouble\x18\x06 \x01(\tB\t\n\x07_credit\")\n\x11ParametersRequest\x12\x14\n\x0chave_version\x18\x01 \x01(\x03\"B\n\x0fParametersReply\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06params\x18\x02 \x01(\x0c\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"W\n\rReportRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tdata_json\x18\x03 \x01(\t\x12\x15\n\rstamp_wall_ns\x18\x04 \x01(\x03\"\r\n\x0bReportReply\"-\n\x0cProbeRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0c\n\x04\x65\x63ho\x18\x02 \x01(\x08\"\xb3\x01\n\nProbeReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\rstamp_mono_ns\x18\x02 \x01(\x03\x12\x15\n\rstamp_wall_ns\x18\x03 \x01(\x03\x12\x10\n\x08protocol\x18\x04 \x01(\r\x12\x0e\n\x06run_id\x18\x05 \x01(\t\x12\x0b\n\x03tls\x18\x06 \x01(\x08\x12\r\n\x05token\x18\x07 \x01(\x08\x12\x11\n\tspec_json\x18\x08 \x01(\t\x12\x15\n\rcontract_json\x18\t \x01(\t2\xda\x02\n\x07Learner\x12=\n\x05Hello\x12\x1a.serl.channel.HelloRequest\x1a\x18.serl.channel.HelloReply\x12\x41\n\x05Steps\x12\x1a.serl.channel.StepsRequest\x1a\x18.serl.channel.StepsReply(\x01\x30\x01\x12L\n\nParameters\x12\x1f.serl.channel.ParametersRequest\x1a\x1d.serl.channel.ParametersReply\x12@\n\x06Report\x12\x1b.serl.channel.ReportRequest\x1a\x19.serl.channel.ReportReply\x12=\n\x05Probe\x12\x1a.serl.channel.ProbeRequest\x1a\x18.serl.channel.ProbeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aserl/channel/channel.proto\x12\x0cserl.channel\"\x98\x01\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63tor_id\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12\x15\n\rcontract_json\x18\x04 \x01(\t\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12\x11\n\tspec_json\x18\x06 \x01(\t\x12\x0e\n\x06run_id\x18\x07 \x01(\t\"\xee\x02\n\nHelloReply\x12\x31\n\x07refusal\x18\x01 \x01(\x0e\x32 .serl.channel.HelloReply.Refusal\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x15\n\rcontract_json\x18\x05 \x01(\t\x12\x11\n\tspec_json\x18\x06 \x01(\t\x12\x0f\n\x07session\x18\x07 \x01(\t\x12%\n\nhigh_water\x18\x08 \x01(\x0b\x32\x11.serl.channel.Key\x12\x17\n\x0fmax_batch_bytes\x18\t \x01(\x04\x12\x13\n\x06\x63redit\x18\n \x01(\x04H\x00\x88\x01\x01\"`\n\x07Refusal\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08PROTOCOL\x10\x01\x12\x0c\n\x08\x43ONTRACT\x10\x02\x12\x08\n\x04SPEC\x10\x03\x12\x07\n\x03RUN\x10\x04\x12\r\n\tDUPLICATE\x10\x05\x12\r\n\tMALFORMED\x10\x06\x42\t\n\x07_credit\"%\n\x03Key\x12\x0f\n\x07\x65pisode\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\r\"\x1d\n\x0cStepsRequest\x12\r\n\x05slots\x18\x01 \x01(\x0c\"\x9a\x01\n\nStepsReply\x12%\n\nhigh_water\x18\x01 \x01(\x0b\x32\x11.serl.channel.Key\x12\x11\n\tcommitted\x18\x02 \x01(\x04\x12\x13\n\x06\x63redit\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x04 \x01(\x08\x12\x13\n\x0bstop_reason\x18\x05 \x01(\t\x12\x0f\n\x07trouble\x18\x06 \x01(\tB\t\n\x07_credit\")\n\x11ParametersRequest\x12\x14\n\x0chave_version\x18\x01 \x01(\x03\"B\n\x0fParametersReply\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06params\x18\x02 \x01(\x0c\x12\x0e\n\x06run_id\x18\x03 \x01(\t\"W\n\rReportRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tdata_json\x18\x03 \x01(\t\x12\x15\n\rstamp_wall_ns\x18\x04 \x01(\x03\"\r\n\x0bReportReply\"-\n\x0cProbeRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0c\n\x04\x65\x63ho\x18\x02 \x01(\x08\"\xb3\x01\n\nProbeReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\rstamp_mono_ns\x18\x02 \x01(\x03\x12\x15\n\rstamp_wall_ns\x18\x03 \x01(\x03\x12\x10\n\x08protocol\x18\x04 \x01(\r\x12\x0e\n\x06run_id\x18\x05 \x01(\t\x12\x0b\n\x03tls\x18\x06 \x01(\x08\x12\r\n\x05token\x18\x07 \x01(\x08\x12\x11\n\tspec_json\x18\x08 \x01(\t\x12\x15\n\rcontract_json\x18\t \x01(\t2\xda\x02\n\x07Learner\x12=\n\x05Hello\x12\x1a.serl.channel.HelloRequest\x1a\x18.serl.channel.HelloReply\x12\x41\n\x05Steps\x12\x1a.serl.channel.StepsRequest\x1a\x18.serl.channel.StepsReply(\x01\x30\x01\x12L\n\nParameters\x12\x1f.serl.channel.ParametersRequest\x1a\x1d.serl.channel.ParametersReply\x12@\n\x06Report\x12\x1b.serl.channel.ReportRequest\x1a\x19.serl.channel.ReportReply\x12=\n\x05Probe\x12\x1a.serl.channel.ProbeRequest\x1a\x18.serl.channel.ProbeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,27 +24,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_HELLOREQUEST']._serialized_start=45
   _globals['_HELLOREQUEST']._serialized_end=197
   _globals['_HELLOREPLY']._serialized_start=200
-  _globals['_HELLOREPLY']._serialized_end=534
-  _globals['_HELLOREPLY_REFUSAL']._serialized_start=438
-  _globals['_HELLOREPLY_REFUSAL']._serialized_end=534
-  _globals['_KEY']._serialized_start=536
-  _globals['_KEY']._serialized_end=573
-  _globals['_STEPSREQUEST']._serialized_start=575
-  _globals['_STEPSREQUEST']._serialized_end=604
-  _globals['_STEPSREPLY']._serialized_start=607
-  _globals['_STEPSREPLY']._serialized_end=761
-  _globals['_PARAMETERSREQUEST']._serialized_start=763
-  _globals['_PARAMETERSREQUEST']._serialized_end=804
-  _globals['_PARAMETERSREPLY']._serialized_start=806
-  _globals['_PARAMETERSREPLY']._serialized_end=872
-  _globals['_REPORTREQUEST']._serialized_start=874
-  _globals['_REPORTREQUEST']._serialized_end=961
-  _globals['_REPORTREPLY']._serialized_start=963
-  _globals['_REPORTREPLY']._serialized_end=976
-  _globals['_PROBEREQUEST']._serialized_start=978
-  _globals['_PROBEREQUEST']._serialized_end=1023
-  _globals['_PROBEREPLY']._serialized_start=1026
-  _globals['_PROBEREPLY']._serialized_end=1205
-  _globals['_LEARNER']._serialized_start=1208
-  _globals['_LEARNER']._serialized_end=1554
+  _globals['_HELLOREPLY']._serialized_end=566
+  _globals['_HELLOREPLY_REFUSAL']._serialized_start=459
+  _globals['_HELLOREPLY_REFUSAL']._serialized_end=555
+  _globals['_KEY']._serialized_start=568
+  _globals['_KEY']._serialized_end=605
+  _globals['_STEPSREQUEST']._serialized_start=607
+  _globals['_STEPSREQUEST']._serialized_end=636
+  _globals['_STEPSREPLY']._serialized_start=639
+  _globals['_STEPSREPLY']._serialized_end=793
+  _globals['_PARAMETERSREQUEST']._serialized_start=795
+  _globals['_PARAMETERSREQUEST']._serialized_end=836
+  _globals['_PARAMETERSREPLY']._serialized_start=838
+  _globals['_PARAMETERSREPLY']._serialized_end=904
+  _globals['_REPORTREQUEST']._serialized_start=906
+  _globals['_REPORTREQUEST']._serialized_end=993
+  _globals['_REPORTREPLY']._serialized_start=995
+  _globals['_REPORTREPLY']._serialized_end=1008
+  _globals['_PROBEREQUEST']._serialized_start=1010
+  _globals['_PROBEREQUEST']._serialized_end=1055
+  _globals['_PROBEREPLY']._serialized_start=1058
+  _globals['_PROBEREPLY']._serialized_end=1237
+  _globals['_LEARNER']._serialized_start=1240
+  _globals['_LEARNER']._serialized_end=1586
 # @@protoc_insertion_point(module_scope)

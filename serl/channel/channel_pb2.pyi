@@ -24,7 +24,7 @@ class HelloRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., actor_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., contract_json: _Optional[str] = ..., contract_hash: _Optional[str] = ..., spec_json: _Optional[str] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class HelloReply(_message.Message):
-    __slots__ = ("refusal", "reason", "protocol", "run_id", "contract_json", "spec_json", "session", "high_water", "max_batch_bytes")
+    __slots__ = ("refusal", "reason", "protocol", "run_id", "contract_json", "spec_json", "session", "high_water", "max_batch_bytes", "credit")
     class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NONE: _ClassVar[HelloReply.Refusal]
@@ -50,6 +50,7 @@ class HelloReply(_message.Message):
     SESSION_FIELD_NUMBER: _ClassVar[int]
     HIGH_WATER_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
     refusal: HelloReply.Refusal
     reason: str
     protocol: int
@@ -59,7 +60,8 @@ class HelloReply(_message.Message):
     session: str
     high_water: Key
     max_batch_bytes: int
-    def __init__(self, refusal: _Optional[_Union[HelloReply.Refusal, str]] = ..., reason: _Optional[str] = ..., protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., contract_json: _Optional[str] = ..., spec_json: _Optional[str] = ..., session: _Optional[str] = ..., high_water: _Optional[_Union[Key, _Mapping]] = ..., max_batch_bytes: _Optional[int] = ...) -> None: ...
+    credit: int
+    def __init__(self, refusal: _Optional[_Union[HelloReply.Refusal, str]] = ..., reason: _Optional[str] = ..., protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., contract_json: _Optional[str] = ..., spec_json: _Optional[str] = ..., session: _Optional[str] = ..., high_water: _Optional[_Union[Key, _Mapping]] = ..., max_batch_bytes: _Optional[int] = ..., credit: _Optional[int] = ...) -> None: ...
 
 class Key(_message.Message):
     __slots__ = ("episode", "index")

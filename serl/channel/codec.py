@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 from serl.errors import UserError
 from serl.types import Spec, record_dtype
 
+PROTOCOL = 1
+"""Version of channel.proto's meaning; both ends must have the same."""
+SESSION_KEY = "serl-session"
+"""Metadata key of the session that Hello gave."""
+MAX_REPORT_BYTES = 64 << 10
+
 Key = tuple[int, int]
 """(episode, index) of a record, unique within its actor and ascending."""
 
@@ -56,6 +62,7 @@ class SlotReader:
         self.record = record_dtype(spec)
         self.max_bytes = max_bytes
         self._slot = np.dtype([("crc", "<u4"), ("record", self.record)])
+        self.slot_bytes = self._slot.itemsize
 
     def read(self, slots: bytes, after: Key | None) -> NDArray[np.void]:
         """The records, as a view of `slots` (n,). Raises Malformed.
@@ -63,7 +70,7 @@ class SlotReader:
         Args:
             after: key of the record before the first one; None where any episode's start may come.
         """
-        size = self._slot.itemsize
+        size = self.slot_bytes
         if len(slots) > self.max_bytes:
             raise Malformed(f"a batch of {len(slots)} bytes; at most {self.max_bytes} are taken")
         if not slots or len(slots) % size:

@@ -204,8 +204,6 @@ class Spool:
             while drop + 1 < len(self._firsts) and self._firsts[drop + 1] <= keep_from:
                 drop += 1
             doomed, self._firsts = self._firsts[:drop], self._firsts[drop:]
-            if doomed:
-                self._save()
         for first in doomed:
             self._path(first).unlink()
 
