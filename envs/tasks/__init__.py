@@ -1,0 +1,1 @@
+"""Tasks, one file each; `envs.tasks.base.TASKS` finds them."""
