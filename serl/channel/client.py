@@ -1,6 +1,6 @@
 """The actor's end of the channel: records go to the spool at once, and to the learner when it can.
 
-Nothing here waits for the network but `connect(wait=True)`, `flush` and `wait_for_allowance`.
+Nothing here waits for the network but `connect(wait=True)`, `flush` and the `wait_for_...`s.
 Failures of the background threads reach the caller at its next call. No JAX.
 """
 
@@ -48,6 +48,8 @@ HELLO_TIMEOUT_S = 10.0
 POLL_TIMEOUT_S = 40.0
 BACK_OFF_S = (0.1, 5.0)
 """First and longest pause between attempts to connect."""
+POLL_S = 0.2
+"""A wait looks at a stop flag this often."""
 SAY_EVERY_S = 10.0
 """A wait repeats what it waits for."""
 MAX_REPORTS = 1000
@@ -155,17 +157,13 @@ class ChannelClient:
         return self._trouble
 
     @property
-    def stop_requested(self) -> bool:
-        """The learner asks the actor to end; `stop_reason` says why."""
+    def stop_requested(self) -> str | None:
+        """Why the learner asks the actor to end; None while it does not."""
         self._raise_failure()
-        return self._stop_reason is not None
+        return self._stop_reason
 
     @property
-    def stop_reason(self) -> str:
-        return self._stop_reason or ""
-
-    @property
-    def allowance(self) -> float:
+    def credit(self) -> float:
         """Env steps that may be made now: what the learner allowed last, less those since."""
         with self._changed:
             if self._credit is None:
@@ -174,8 +172,11 @@ class ChannelClient:
             starts = sum(position >= self._credit_from for position in self._starts)
             return max(0, self._credit - (since - starts))
 
-    def connect(self, wait: bool = True) -> None:
-        """Begin to reach the learner, and with `wait` return once it has accepted this actor."""
+    def connect(self, wait: bool = True, stop: threading.Event | None = None) -> bool:
+        """Begin to reach the learner; with `wait`, return once it has accepted this actor.
+
+        True when connected; False when it does not wait, or `stop` was set meanwhile.
+        """
         if not self._threads:
             for name, body in (
                 ("channel-steps", self._run_session),
@@ -187,8 +188,11 @@ class ChannelClient:
                 )
                 self._threads.append(thread)
                 thread.start()
-        if wait:
-            self._wait_until(lambda: self._link is not None, None, f"the {self._peer}")
+        if not wait:
+            return self.connected
+        stop = stop or threading.Event()
+        self._wait_until(lambda: self.connected or stop.is_set(), math.inf, f"the {self._peer}")
+        return self.connected
 
     def begin_episode(self) -> int:
         """The number for the next episode. Raises SpoolFull when there is no room for one."""
@@ -235,22 +239,22 @@ class ChannelClient:
             newest, self._newest = self._newest, None
         return None if newest is None else (newest[0], unpack_params(newest[1]))
 
-    def wait_for_params(self, timeout_s: float | None = None) -> bool:
+    def wait_for_params(self, timeout_s: float = math.inf) -> bool:
         """Wait until `latest` has something; False when `timeout_s` passed."""
         what = f"a policy from the {self._peer}"
         return self._wait_until(lambda: self._newest is not None, timeout_s, what)
 
-    def wait_for_allowance(self, timeout_s: float | None = None) -> bool:
+    def wait_for_credit(self, timeout_s: float = math.inf) -> bool:
         """Lockstep: wait until at least one more env step is allowed; False when time ran out."""
         what = f"the {self._peer} to catch up with the steps made"
-        return self._wait_until(lambda: self.allowance >= 1, timeout_s, what)
+        return self._wait_until(lambda: self.credit >= 1, timeout_s, what)
 
-    def wait_for_space(self, timeout_s: float | None = None) -> bool:
+    def wait_for_space(self, timeout_s: float = math.inf) -> bool:
         """Wait until the spool has room for an episode; False when time ran out."""
         what = f"the {self._peer} to take records: the spool is full"
         return self._wait_until(lambda: not self.spool.full, timeout_s, what)
 
-    def flush(self, timeout_s: float | None = None) -> bool:
+    def flush(self, timeout_s: float = math.inf) -> bool:
         """Wait until all records are acknowledged and reports sent; False when time ran out."""
         what = f"the {self._peer} to acknowledge the last records"
         return self._wait_until(lambda: not self.pending and not self._reports, timeout_s, what)
@@ -557,18 +561,22 @@ class ChannelClient:
         with self._changed:
             self._changed.wait_for(lambda: self._closing, seconds)
 
-    def _wait_until(self, done: Any, timeout_s: float | None, what: str) -> bool:
+    def _wait_until(self, done: Any, timeout_s: float, what: str) -> bool:
         """Wait, say every 10 s what for, and raise what went wrong meanwhile."""
         began = time.monotonic()
+        say = began + SAY_EVERY_S
         while True:
             with self._changed:
-                left = math.inf if timeout_s is None else began + timeout_s - time.monotonic()
                 self._changed.wait_for(
-                    lambda: done() or self._failure is not None, max(0.0, min(left, SAY_EVERY_S))
+                    lambda: done() or self._failure is not None,
+                    max(0.0, min(began + timeout_s - time.monotonic(), POLL_S)),
                 )
                 self._raise_failure()
                 if done():
                     return True
-            if left <= SAY_EVERY_S:
+            now = time.monotonic()
+            if now >= began + timeout_s:
                 return False
-            logger.warning("waiting for %s since %.0f s", what, time.monotonic() - began)
+            if now >= say:
+                say = now + SAY_EVERY_S
+                logger.warning("waiting for %s since %.0f s", what, now - began)

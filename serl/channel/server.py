@@ -6,16 +6,13 @@ with a reason and counted; nothing an actor sends stops the server.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
@@ -84,7 +81,6 @@ class ChannelServer:
         sink: commits the records. Appends are made one at a time, from several threads.
         run_id: issued to the actors' spools.
         steps: env steps of this run committed before (after a resume), for the allowance.
-        version_file: remembers the last version published, so that none is given twice in a run.
     """
 
     def __init__(
@@ -96,7 +92,6 @@ class ChannelServer:
         run_id: str,
         *,
         steps: int = 0,
-        version_file: Path | None = None,
         token: str | None = None,
         tls: Tls | None = None,
         insecure_lan: bool = False,
@@ -112,17 +107,16 @@ class ChannelServer:
         self._sink_lock = threading.Lock()
         self._max_batch_bytes = max(MAX_BATCH_BYTES, SlotReader(spec, 0).slot_bytes)
         self._reader = SlotReader(spec, self._max_batch_bytes)
-        self._version_file = version_file
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._counts: Counter[str] = Counter()
         self._events: deque[Event] = deque()
         self._allowance: int | None = None
         self._stop_reason: str | None = None
+        self._started = False
         self._closing = threading.Event()
         self._published = threading.Condition()
         self._version, self._params = -1, b""
-        self._floor = _read_version(version_file)
         self._rpc = RpcServer(
             bind,
             lambda server: pb_grpc.add_LearnerServicer_to_server(_Servicer(self), server),
@@ -151,23 +145,24 @@ class ChannelServer:
         return counts
 
     def start(self) -> ChannelServer:
-        self._rpc.start()
+        """Listen. A second call changes nothing."""
+        if not self._started:
+            self._started = True
+            self._rpc.start()
         return self
 
-    def publish(self, version: int, params: Mapping[str, Any]) -> int:
+    def publish(self, version: int, params: Mapping[str, Any]) -> None:
         """Offer a nested dict of arrays to every actor; it replaces the former version at once.
 
-        Returns the version it goes by: `version`, or a higher one where a learner of this run,
-        since killed, had already given that number to other parameters.
+        The caller keeps numbers from repeating within a run, also when it is killed and resumed:
+        an actor takes only a version above the one it has.
         """
         data = pack_params(params)
         with self._published:
-            version = max(version, self._floor + 1)
-            _write_version(self._version_file, version)
-            self._floor = self._version = version
-            self._params = data
+            if version <= self._version:
+                raise ValueError(f"version {version} is published after {self._version}")
+            self._version, self._params = version, data
             self._published.notify_all()
-        return version
 
     def set_allowance(self, total_steps: int | None) -> None:
         """Lockstep: actors wait once this run has `total_steps` env steps; None for no limit."""
@@ -186,10 +181,19 @@ class ChannelServer:
         return events
 
     def actors(self) -> list[ActorStatus]:
-        """Every actor seen lately, connected or not."""
+        """The actors that are connected."""
         with self._lock:
-            sessions = list(self._sessions.values())
+            sessions = [s for s in self._sessions.values() if s.live]
         return [session.status() for session in sessions]
+
+    def wait_until_quiet(self, timeout_s: float) -> bool:
+        """Wait until every actor has gone; False when `timeout_s` passed."""
+        deadline = time.monotonic() + timeout_s
+        while self.actors():
+            if time.monotonic() > deadline:
+                return False
+            self._closing.wait(0.05)
+        return True
 
     def close(self, grace_s: float = 1.0) -> None:
         """End every stream and release the port. Safe to call twice."""
@@ -359,8 +363,6 @@ class ChannelServer:
     def newest_params(self, have: int, timeout_s: float) -> pb.ParametersReply:
         """The newest version once it is above `have`; version -1 when none came in time."""
         with self._published:
-            if self._version_file is None:
-                self._floor = max(self._floor, have)
             self._published.wait_for(
                 lambda: self._version > have or self._closing.is_set(), timeout_s
             )
@@ -469,23 +471,3 @@ class _Servicer(pb_grpc.LearnerServicer):
         self._server.count("malformed")
         logger.warning("refused a message from %s: %s", context.peer(), reason)
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
-
-
-def _read_version(path: Path | None) -> int:
-    """The last version published in this run, or -1."""
-    if path is None or not path.exists():
-        return -1
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'version file {path} is damaged ({error}); write {{"version": N}} into it, N being '
-            "the newest policy_version in the replay."
-        ) from error
-
-
-def _write_version(path: Path | None, version: int) -> None:
-    if path is not None:
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_text(json.dumps({"version": version}), encoding="utf-8")
-        os.replace(temporary, path)

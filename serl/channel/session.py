@@ -21,7 +21,6 @@ class ActorStatus:
 
     actor_id: str
     peer: str
-    connected: bool
     records: int
     """Committed in this session."""
     high_water: Key | None
@@ -115,7 +114,6 @@ class Session:
             return ActorStatus(
                 actor_id=self.actor_id,
                 peer=self.peer,
-                connected=self.live,
                 records=self.committed,
                 high_water=self.high_water,
                 policy_version=self.policy_version,
