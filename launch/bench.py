@@ -1,0 +1,136 @@
+"""Measure, and print one table with the machine's name.
+
+Without a name: simulation, learner and channel. `demo` runs whole demos, one per seed, and skips
+seeds that have a result; `kills` and `soak` take long.
+
+examples:
+  serl bench
+  serl bench learner
+  serl bench kills
+  serl bench soak --minutes 30
+  serl bench demo --seeds 0 1 2 3 4
+"""
+
+from __future__ import annotations
+
+import importlib
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from launch import runs
+from launch.arguments import Parser, number
+from launch.demo import DEFAULT
+from launch.experiments import Selection
+from launch.live import minutes
+from launch.machine import summary
+from launch.runs import Run, all_runs
+from serl.errors import unknown_name
+
+USUAL = ("simulation", "learner", "channel")
+ALL = (*USUAL, "kills", "soak", "demo")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(ALL)}")
+    parser.add_argument("--quick", action="store_true", help="shorter and noisier")
+    parser.add_argument("--minutes", type=number(float, 0.1, 600), help="of `soak` (30)")
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=number(int, 0, 65535),
+        default=[0, 1, 2, 3, 4],
+        help="of `demo` (0 1 2 3 4)",
+    )
+
+
+def run(args: Namespace) -> int:
+    for name in args.what:
+        if name not in ALL:
+            raise unknown_name("benchmark", name, ALL)
+    print(summary())
+    code = 0
+    for name in args.what or USUAL:
+        if name == "demo":
+            code = max(code, demo(args.seeds))
+            continue
+        module = importlib.import_module(f"benchmarks.{name}")
+        options = {"minutes": args.minutes} if name == "soak" and args.minutes else {}
+        print_rows(module.run(quick=args.quick, **options))
+    return code
+
+
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """Rows {what, value, unit, goal} as a table."""
+    cells = [("what", "value", "unit", "goal")]
+    cells += [
+        (str(r["what"]), _number(r["value"]), str(r["unit"]), str(r.get("goal") or ""))
+        for r in rows
+    ]
+    print_table(cells)
+
+
+def print_table(cells: Sequence[Sequence[str]]) -> None:
+    """A table whose first row is its head; as Markdown, to be pasted."""
+    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    print("\n".join(lines), flush=True)
+
+
+def demo(seeds: Sequence[int]) -> int:
+    """`serl demo` for each seed without a result of this very experiment, then all in one table."""
+    from launch.main import parse
+
+    selections = [Selection(experiment=DEFAULT, seed=seed) for seed in seeds]
+    for selection in selections:
+        if _newest(selection, finished=True) is None:
+            begun = _newest(selection, finished=False)
+            resume = [] if begun is None else ["--resume", "--run-dir", str(begun.path)]
+            code = parse(["demo", *selection.argv(), *resume]).run()
+            if code:
+                return code
+    rows = [("seed", "successes", "wall_s", "env steps", "updates", "run")]
+    rows += [_demo_row(selection) for selection in selections]
+    print_table(rows)
+    return 0
+
+
+def _demo_row(selection: Selection) -> tuple[str, ...]:
+    run = _newest(selection, finished=True)
+    assert run is not None, "the demo has just written its result"
+    result = run.read(run.result)
+    return (
+        str(selection.seed),
+        f"{result['successes']}/{result['episodes']}",
+        f"{result['wall_s']:.0f} ({minutes(result['wall_s'])})",
+        f"{result['env_steps']:,}",
+        f"{result['updates']:,}",
+        str(run.path),
+    )
+
+
+def _newest(selection: Selection, *, finished: bool) -> Run | None:
+    """The newest demo of this experiment, by its hash, and seed."""
+    experiment = selection.load()
+    for run in reversed(all_runs(runs.RUNS / experiment.name)):
+        about = run.about
+        same = about["verb"] == "demo" and about["seed"] == experiment.seed
+        if same and run.finished == finished and _hash(run) == experiment.hash:
+            return run
+    return None
+
+
+def _hash(run: Run) -> str | None:
+    """Which experiment a run is of; None before its learner has started."""
+    return run.read(run.config)["hash"] if run.config.is_file() else None
+
+
+def _number(value: Any) -> str:
+    """Three significant digits, or the text as it is."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

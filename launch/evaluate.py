@@ -1,0 +1,153 @@
+"""Test a trained policy from its checkpoint alone, on seeds it was never trained on.
+
+The policy is deterministic unless --sampled.
+
+examples:
+  serl evaluate runs/pick_cube_state/2026-11-20_12-00-00
+  serl evaluate runs/pick_cube_state/2026-11-20_12-00-00 --episodes 20 --video
+  serl evaluate policy.safetensors --task pick_cube
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launch.arguments import Parser, add_experiment, add_supervised, number
+from launch.experiments import Selection, need
+from launch.processes import stop_on_signals
+from launch.result import test_line
+from launch.runs import Run, find_run
+from serl.errors import UserError
+from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
+from serl.metrics import write_json
+from serl.seeds import Purpose, episode_seed
+
+if TYPE_CHECKING:
+    from serl.experiment import Experiment
+    from serl.policy import PolicyInHand
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "checkpoint", help="a run's folder, one of its checkpoints, or a policy.safetensors"
+    )
+    add_experiment(parser)
+    parser.add_argument("--episodes", type=number(int, 1, 1 << 24), default=100)
+    parser.add_argument("--sampled", action="store_true", help="sample actions, as in training")
+    parser.add_argument(
+        "--video",
+        nargs="?",
+        type=Path,
+        const=Path("evaluation.mp4"),
+        help="film the episodes into this mp4 (evaluation.mp4)",
+    )
+    parser.add_argument("--film-only", action="store_true", help="no result is written")
+    add_supervised(parser)
+
+
+def run(args: Namespace) -> int:
+    stop = stop_on_signals(args.watch_fd)
+    selection = Selection.from_args(args)
+    experiment = _experiment(selection, args.checkpoint)
+    policy = load(experiment, Path(args.checkpoint))
+    with ExitStack() as stack:
+        env = experiment.env.make(render=args.video is not None)
+        stack.callback(env.close)
+        film = _film(stack, env, experiment, args.video) if args.video is not None else None
+        result = evaluate(
+            lambda obs: policy.act(obs, deterministic=not args.sampled),
+            env,
+            [episode_seed(Purpose.FINAL, experiment.seed, k) for k in range(args.episodes)],
+            on_episode=_tell,
+            on_step=film,
+            should_stop=stop.is_set,
+        )
+    if film is not None:
+        print(f"video {args.video}")
+    _conclude(args, experiment, policy.version, result)
+    return 130 if len(result.episodes) < args.episodes else 0
+
+
+def load(experiment: Experiment, path: Path) -> PolicyInHand:
+    """The policy in a safetensors file, a run's tested policy, or its best or newest checkpoint."""
+    policy = need("serl.policy", "learner")
+    checkpoint = need("serl.checkpoint", "learner")
+    spec = experiment.env.spec()
+    agent = experiment.agent.make(spec)
+    file = path if path.is_file() else find_run(str(path)).policy
+    wants_checkpoint = path.is_dir() and path.parent.name == "checkpoints"
+    if file.is_file() and not wants_checkpoint:
+        stored = checkpoint.load_policy(file, spec)
+        return policy.PolicyInHand(
+            agent, experiment.seed, version=stored.version, params=stored.params
+        )
+    step = int(path.name) if wants_checkpoint and path.name.isdigit() else None
+    return _from_checkpoint(experiment, agent, find_run(str(path)), step)
+
+
+def _from_checkpoint(
+    experiment: Experiment, agent: Any, run: Run, step: int | None
+) -> PolicyInHand:
+    """The policy within a learner's checkpoint; `step` None is the best, else the newest."""
+    import jax
+    from serl.checkpoint import Checkpoints
+
+    from serl.policy import PolicyInHand
+
+    if not run.has_checkpoint:
+        raise UserError(f"{run.path} has no checkpoint yet; let it train longer.")
+    state = agent.init(jax.random.key(experiment.seed))
+    with Checkpoints(run.checkpoints) as checkpoints:
+        state, extra = checkpoints.restore(checkpoints.best() if step is None else step, state)
+    params = jax.tree.map(lambda leaf: jax.device_get(leaf), agent.policy_params(state))
+    return PolicyInHand(agent, experiment.seed, version=extra["version"], params=params)
+
+
+def _experiment(selection: Selection, checkpoint: str) -> Experiment:
+    """As given, else as the run was started."""
+    if not selection.is_empty:
+        return selection.load()
+    run = find_run(checkpoint)
+    stored = run.selection
+    return Selection.from_json(
+        {**vars(stored), "overrides": (*stored.overrides, *selection.overrides)}
+    ).load()
+
+
+def _film(stack: ExitStack, env: Any, experiment: Experiment, path: Path) -> Callable[[Any], None]:
+    """What to call after each step; the mp4 is complete when the stack unwinds."""
+    from launch.video import Film
+
+    fps = getattr(experiment.env, "control_hz", None) or env.metadata.get("render_fps", 30)
+    return stack.enter_context(Film(path, fps)).film
+
+
+def _tell(episode: EpisodeResult) -> None:
+    outcome = "success" if episode.success else "no success"
+    print(
+        f"seed {episode.seed}: {outcome}, {episode.steps} steps, "
+        f"return {episode.episode_return:.3g}",
+        flush=True,
+    )
+
+
+def _conclude(
+    args: Namespace, experiment: Experiment, version: int, result: EvaluationResult
+) -> None:
+    """Print the result, and keep it with its run."""
+    raw = result.to_json()
+    hz = getattr(experiment.env, "control_hz", None)
+    raw["mean_cycle_s"] = raw["mean_cycle_steps"] / hz if hz and raw["mean_cycle_steps"] else None
+    print(test_line(raw))
+    if args.film_only or not Path(args.checkpoint).is_dir():
+        return
+    folder = find_run(args.checkpoint).path / "evaluations"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.json"
+    write_json(file, {"policy_version": version, "sampled": args.sampled, **raw})
+    print(f"result {file}")

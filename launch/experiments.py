@@ -1,0 +1,183 @@
+"""From words on the command line to an Experiment: a file, an example, a task or a Gymnasium id."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launch import overrides
+from serl.errors import UserError, unknown_name
+from serl.registry import Registry
+from serl.types import EnvConfig
+
+if TYPE_CHECKING:
+    from serl.experiment import Experiment
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which experiment, and what was changed in it; words, to be stored and handed to children."""
+
+    experiment: str | None = None
+    """Path of an experiment.py or its folder, or the name of an example."""
+    task: str | None = None
+    env: str | None = None
+    """A Gymnasium id."""
+    agent: str | None = None
+    seed: int | None = None
+    overrides: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(dotted path, words), in the order given."""
+
+    @staticmethod
+    def from_args(args: Namespace, default: str | None = None) -> Selection:
+        """What `arguments.add_experiment` parsed; `default` when no experiment is named."""
+        named = [word for word in (args.experiment, args.task, args.env) if word is not None]
+        if len(named) > 1:
+            raise UserError(
+                f"{' and '.join(named)} both name an experiment; give a file or an example, "
+                "or --task, or --env."
+            )
+        return Selection(
+            experiment=args.experiment if named else default,
+            task=args.task,
+            env=args.env,
+            agent=args.agent,
+            seed=args.seed,
+            overrides=tuple((path, tuple(words)) for path, words in args.overrides),
+        )
+
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> Selection:
+        """Inverse of `dataclasses.asdict` and a trip through JSON."""
+        changed = tuple((path, tuple(words)) for path, words in raw["overrides"])
+        return Selection(**{**raw, "overrides": changed})
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was named: a resumed run may say what it is."""
+        return self.experiment is None and self.task is None and self.env is None
+
+    def absolute(self) -> Selection:
+        """The same with an absolute path, so that it holds from any folder."""
+        if self.experiment is None or not Path(self.experiment).exists():
+            return self
+        return dataclasses.replace(self, experiment=str(Path(self.experiment).resolve()))
+
+    def argv(self) -> list[str]:
+        """The words that parse to this selection."""
+        words = [] if self.experiment is None else [self.experiment]
+        for flag in ("task", "env", "agent", "seed"):
+            if getattr(self, flag) is not None:
+                words += [f"--{flag}", str(getattr(self, flag))]
+        for path, values in self.overrides:
+            words += [f"--{path}", *values]
+        return words
+
+    def load(self) -> Experiment:
+        """The experiment. Imports its file, its env's config and its agent's."""
+        experiment = self._base()
+        if self.agent is not None:
+            experiment = dataclasses.replace(experiment, agent=_agents().get(self.agent)())
+        if self.seed is not None:
+            experiment = dataclasses.replace(experiment, seed=self.seed)
+        return overrides.apply(experiment, self.overrides)
+
+    def load_env(self) -> EnvConfig:
+        """The env alone. With --task or --env no JAX is imported: a robot PC has none."""
+        if self.task is not None:
+            env = tasks().get(self.task)()
+        elif self.env is not None:
+            env = _gym_env(self.env)
+        else:
+            return self.load().env
+        return overrides.apply(env, self.overrides, root="env")
+
+    def _base(self) -> Experiment:
+        """The experiment as its file or name has it."""
+        from serl.experiment import load_experiment
+
+        if self.experiment is not None:
+            return load_experiment(experiment_path(self.experiment))
+        if self.task is not None:
+            return _task_experiment(self.task)
+        if self.env is not None:
+            return _gym_experiment(self.env)
+        raise UserError(
+            "name an experiment: a file, an example (`serl list examples`), --task NAME or "
+            "--env GYM_ID."
+        )
+
+
+def experiment_path(text: str) -> Path:
+    """Where the experiment called `text` lies: a path as given, else an example's folder."""
+    path = Path(text)
+    if path.exists():
+        return path
+    if "/" in text or text.endswith(".py"):
+        raise UserError(f"no experiment file at {text}; give an experiment.py, or its folder.")
+    if text in examples():
+        return EXAMPLES / text
+    raise unknown_name("experiment", text, examples())
+
+
+def examples() -> list[str]:
+    """Names of the examples: folders with an experiment.py."""
+    return sorted(file.parent.name for file in EXAMPLES.glob("*/experiment.py"))
+
+
+def tasks() -> Registry[Any]:
+    """The registry of tasks, which the `sim` extra brings."""
+    return need("envs.tasks.base", "sim").TASKS
+
+
+def need(module: str, extra: str) -> Any:
+    """Import `module`; what is not installed is one line that names the extra."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not installed; `pip install 'serl-suite[{extra}]'` brings it."
+        ) from error
+
+
+def _task_experiment(task: str) -> Experiment:
+    """A task with the settings of its example from state, if there is one, else the defaults."""
+    from serl.experiment import Experiment, load_experiment
+
+    env = tasks().get(task)()
+    example = EXAMPLES / f"{task}_state"
+    if example.is_dir():
+        return load_experiment(example)
+    return Experiment(name=task, env=env, agent=_agents().get("rlpd")())
+
+
+def _gym_experiment(gym_id: str) -> Experiment:
+    """Any Gymnasium env: SAC without demonstrations, one update per step."""
+    from serl.experiment import ActorConfig, Experiment, RatioConfig, ReplayConfig
+
+    env = _gym_env(gym_id)
+    name = re.sub(r"[^a-z0-9]+", "_", gym_id.lower()).strip("_")
+    return Experiment(
+        name=name,
+        env=env,
+        agent=need("serl.agents.sac", "learner").GENERIC_SAC,
+        demos=0,
+        actor=ActorConfig(random_steps=500),
+        ratio=RatioConfig(updates_per_step=1.0),
+        replay=ReplayConfig(start_records=500, demo_fraction=0.0),
+    )
+
+
+def _gym_env(gym_id: str) -> EnvConfig:
+    return need("envs.gym", "sim").GymEnv(id=gym_id)
+
+
+def _agents() -> Registry[Any]:
+    return need("serl.agents.base", "learner").AGENTS

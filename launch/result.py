@@ -1,0 +1,107 @@
+"""`result.json`: what a finished run is worth, and the same in a few lines for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from launch.live import minutes
+from launch.machine import machine, version
+from launch.runs import Run
+from serl.experiment import Experiment
+
+FIELDS = (
+    "experiment",
+    "seed",
+    "version",
+    "policy_version",
+    "passed",
+    "stopped_by",
+    "successes",
+    "episodes",
+    "wilson_95",
+    "mean_cycle_steps",
+    "mean_cycle_s",
+    "mean_return",
+    "env_steps",
+    "updates",
+    "wall_s",
+    "shortfall_steps",
+    "machine",
+    "per_episode",
+)
+"""Every result has these, in this order; null where the run has nothing to say."""
+
+
+def make_result(
+    experiment: Experiment,
+    evaluation: dict[str, Any],
+    learner: dict[str, Any],
+    wall_s: float,
+) -> dict[str, Any]:
+    """The result from the actor's final test and the learner's counters.
+
+    Args:
+        evaluation: evaluation.json; empty when no test was run.
+        learner: learner.json.
+        wall_s: from the first demonstration to the last test episode, compilation included [s].
+    """
+    cycle_steps = evaluation.get("mean_cycle_steps")
+    control_hz = getattr(experiment.env, "control_hz", None)
+    why = evaluation.get("why")
+    known = {
+        **learner,
+        **evaluation,
+        "experiment": experiment.name,
+        "seed": experiment.seed,
+        "version": version(),
+        "policy_version": evaluation.get("version"),
+        "passed": why == "passed",
+        "stopped_by": why,
+        "mean_cycle_s": cycle_steps / control_hz if cycle_steps and control_hz else None,
+        "wall_s": round(wall_s, 1),
+        "machine": machine(),
+    }
+    return {field: known.get(field) for field in FIELDS}
+
+
+def summary(run: Run, result: dict[str, Any], video: Path | None) -> str:
+    """The result and where things lie."""
+    lines = [test_line(result)]
+    lines.append(
+        f"{result['env_steps'] or 0:,} env steps, {result['updates'] or 0:,} critic updates, "
+        f"{minutes(result['wall_s'])} min from the first demonstration to the last test episode"
+    )
+    if result["passed"] is False:
+        lines.append(f"training ended before the gates were passed: {result['stopped_by']}")
+    if result["shortfall_steps"]:
+        lines.append(
+            f"the learner fell {result['shortfall_steps']:.0f} env steps short of its ratio"
+        )
+    places = {
+        "result": run.result,
+        "report": run.report,
+        "video": video,
+        "checkpoint": run.checkpoints,
+        "logs": run.logs,
+    }
+    lines += [f"{name:<11}{path}" for name, path in places.items() if path is not None]
+    return "\n".join(lines)
+
+
+def test_line(result: dict[str, Any]) -> str:
+    """Successes with their interval, return and cycle time, in one line."""
+    if not result["episodes"]:
+        return "no test episode was run"
+    low, high = result["wilson_95"]
+    text = (
+        f"{result['successes']} of {result['episodes']} succeeded "
+        f"(95 % interval {low:.3f} to {high:.3f})"
+    )
+    if result["mean_return"] is not None:
+        text += f", mean return {result['mean_return']:.3g}"
+    if result["mean_cycle_steps"] is not None:
+        text += f", mean cycle {result['mean_cycle_steps']:.1f} steps"
+        if result["mean_cycle_s"] is not None:
+            text += f" = {result['mean_cycle_s']:.2f} s"
+    return text

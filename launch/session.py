@@ -1,0 +1,209 @@
+"""One supervised run from its first demonstration to its report: what `demo` and `train` share."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.experiments import Selection
+from launch.live import LiveView
+from launch.processes import Child, Interrupts, interrupts, serl
+from launch.report import write_report
+from launch.result import make_result, summary
+from launch.runs import Run, open_run
+from launch.supervisor import Stopped, Supervisor
+from serl.experiment import Experiment
+from serl.timing import Every
+
+VIDEO_EPISODES = 3
+VIDEO_TIMEOUT_S = 180.0
+SAVE_CLOCK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where a run's training begins. Kept with the run, so that it can go on."""
+
+    record: int = 0
+    """Demonstrations to record into the run's own folder, while the learner starts."""
+    demos: Path | None = None
+    """Folder of demonstrations that exist; not together with `record`."""
+    init_from: Path | None = None
+    with_data: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        raw = dataclasses.asdict(self)
+        return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in raw.items()}
+
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> Options:
+        paths = {k: Path(raw[k]) for k in ("demos", "init_from") if raw[k] is not None}
+        return Options(**{**raw, **paths})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What is to be done in one run."""
+
+    run: Run
+    selection: Selection
+    experiment: Experiment
+    options: Options
+    wandb: bool = False
+
+    @staticmethod
+    def open(
+        verb: str,
+        selection: Selection,
+        options: Options,
+        *,
+        run_dir: Path | None,
+        resume: bool,
+        wandb: bool,
+    ) -> Session:
+        """A new run, or one that goes on as it was started, with the settings given now on top."""
+        experiment = selection.load()
+        run = open_run(
+            verb,
+            experiment.name,
+            experiment.seed,
+            selection,
+            options=options.to_json(),
+            path=run_dir,
+            resume=resume,
+        )
+        if resume:
+            selection = run.go_on(selection.overrides)
+            experiment = selection.load()
+            options = Options.from_json(run.about["options"])
+        return Session(
+            run=run, selection=selection, experiment=experiment, options=options, wandb=wandb
+        )
+
+    def carry_out(self) -> int:
+        """Train, test, film and report; returns the exit code."""
+        print(f"run  {self.run.path}")
+        with self.run.locked(), interrupts() as asked:
+            if not self.run.evaluation.is_file():
+                try:
+                    self._train(asked)
+                except Stopped:
+                    print(f"Stopped; nothing is lost. Go on with:\n  {self.how_to_resume()}")
+                    return 130
+            result = self._result()
+            self.run.write(self.run.result, result)
+            video = self._film(asked)
+            write_report(self.run, result, video)
+        print(summary(self.run, result, video))
+        return 0
+
+    def how_to_resume(self) -> str:
+        """The command line that goes on."""
+        words = ["serl", self.run.about["verb"], *self.selection.argv()]
+        return shlex.join([*words, "--run-dir", str(self.run.path), "--resume"])
+
+    def _train(self, asked: Interrupts) -> None:
+        """Supervise the processes until the final test is over, counting the time."""
+        clock = Clock(self.run)
+        with LiveView(self.run, self.experiment.budget, clock.worked_s) as view:
+
+            def tick() -> None:
+                view()
+                clock.tick()
+
+            children = self._children()
+            supervisor = Supervisor(children, interrupts=asked, on_tick=tick, on_message=view.say)
+            try:
+                supervisor.run(until=children[-1])
+            finally:
+                clock.stop(at_s=self._evaluation().get("finished_wall_s"))
+
+    def _children(self) -> list[Child]:
+        """Recorder, learner and actor, which start together; the learner awaits the recorder."""
+        address = f"127.0.0.1:{free_port()}"
+        chosen = self.selection.argv()
+        common = ["--run-dir", self.run.path, *(["--wandb"] if self.wandb else [])]
+        learner = serl("learner", *chosen, *common, "--bind", address)
+        actor = serl("actor", *chosen, *common, "--learner-address", address)
+        start = self.options
+        if start.record:
+            learner += ["--demos", str(self.run.demos), "--demos-expected", str(start.record)]
+        elif start.demos is not None:
+            learner += ["--demos", str(start.demos)]
+        if start.init_from is not None:
+            learner += ["--init-from", str(start.init_from)]
+            learner += ["--with-data"] if start.with_data else []
+        children = [self._child("learner", learner), self._child("actor", actor)]
+        if start.record:
+            recorder = serl("record", *chosen, "--into", self.run.demos, "--demos", start.record)
+            recorder += ["--status", str(self.run.status_path("record"))]
+            children.insert(0, self._child("record", recorder))
+        return children
+
+    def _child(self, name: str, argv: list[str]) -> Child:
+        return Child(name, argv, self.run.logs / f"{name}.log")
+
+    def _evaluation(self) -> dict[str, Any]:
+        file = self.run.evaluation
+        return self.run.read(file) if file.is_file() else {}
+
+    def _result(self) -> dict[str, Any]:
+        file = self.run.learner_result
+        learner = self.run.read(file) if file.is_file() else {}
+        return make_result(self.experiment, self._evaluation(), learner, self.run.worked_s)
+
+    def _film(self, asked: Interrupts) -> Path | None:
+        """A few episodes of the tested policy as an mp4, by a process whose end does no harm."""
+        path = self.run.videos / "policy.mp4"
+        if path.is_file() or asked.stop or not self.run.policy.is_file():
+            return path if path.is_file() else None
+        argv = serl("evaluate", self.run.path, "--episodes", VIDEO_EPISODES, "--video", path)
+        child = self._child("film", [*argv, "--film-only"])
+        child.start()
+        deadline = time.monotonic() + VIDEO_TIMEOUT_S
+        while child.running and not asked.stop and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child.stop(hurry=lambda: asked.hurry)
+        if path.is_file():
+            return path
+        reason = " ".join(child.last_lines(1)) or "it did not end in time"
+        print(f"no video: {reason.removeprefix('serl evaluate: ')}")
+        return None
+
+
+class Clock:
+    """Counts the time commands work on a run, over all sessions, so that a kill loses little."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._before_s = run.worked_s
+        self._begin_unix_s = time.time()
+        self._begin_ns = time.monotonic_ns()
+        self._save = Every(SAVE_CLOCK_EVERY_S)
+
+    def worked_s(self) -> float:
+        return self._before_s + (time.monotonic_ns() - self._begin_ns) / 1e9
+
+    def tick(self) -> None:
+        """Store the time now and then."""
+        if self._save():
+            self._run.set_worked(self.worked_s())
+
+    def stop(self, at_s: float | None) -> None:
+        """Store the time; `at_s`, Unix time, is when the work was done if that was before now."""
+        worked_s = self.worked_s()
+        if at_s is not None and at_s >= self._begin_unix_s:
+            worked_s = min(worked_s, self._before_s + at_s - self._begin_unix_s)
+        self._run.set_worked(worked_s)
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
