@@ -30,7 +30,8 @@ from serl.agents.base import (
 from serl.agents.optimizer import Learned, OptimizerConfig
 from serl.networks.critic import Critic, ensemble
 from serl.networks.encoder import state_encoder
-from serl.networks.mlp import ACTIVATIONS, MLP
+from serl.networks.mlp import MLP
+from serl.networks.norm_act import ACTIVATIONS
 from serl.networks.policy import STD_KINDS, Policy
 from serl.networks.tanh_gaussian import TanhGaussian
 from serl.networks.temperature import Temperature
@@ -61,7 +62,7 @@ class SACConfig:
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layer sizes of policy and critics."""
     activation: str = "tanh"
-    """One of serl.networks.mlp.ACTIVATIONS."""
+    """One of serl.networks.norm_act.ACTIVATIONS."""
     layer_norm: bool = True
     """LayerNorm in every hidden layer of policy and critics."""
     dropout: float = 0.0
@@ -185,8 +186,7 @@ class SAC:
         """
         batches = replace(batches, action=self.scale.to_unit(batches.action))
         state, critic_metrics = self.update_critics(state, batches)
-        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batches)
-        state, actor_metrics = self.update_actor(state, rows)
+        state, actor_metrics = self.update_actor(state, batches)
         metrics = {**critic_metrics, **actor_metrics}
         return replace(state, step=state.step + 1), {**metrics, "finite": all_finite(metrics)}
 
@@ -254,23 +254,41 @@ class SAC:
             "critic/target_mean": y.mean(),
         }
 
-    def update_actor(self, state: SACState, batch: Batch) -> tuple[SACState, Metrics]:
-        """One step of the policy, and one of the temperature towards the target entropy."""
-        key, sample_key, dropout_key = jax.random.split(state.key, 3)
-        alpha = self.alpha(state.temperature.params)
+    def update_actor(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
+        """One step of the policy on all U*B rows, and one of the temperature.
 
-        def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            action, logp = self.sample(params, batch.obs, sample_key)  # (B, A), (B,)
-            q = self.q(self.critics, state.critic.params, batch.obs, action, dropout_key)  # (E, B)
-            value, entropy = sac_losses.actor_loss(q, logp, alpha, batch.weight)
-            return value, {"actor/loss": value, "actor/entropy": entropy, "actor/q_mean": q.mean()}
+        The gradient is summed minibatch by minibatch: one pass over all rows would be the same
+        mean, but its activations (E x U*B x hidden) do not fit a CPU's cache.
+        """
+        key, loss_key = jax.random.split(state.key)
+        keys = jax.random.split(loss_key, batches.reward.shape[0])
 
-        grads, metrics = jax.grad(loss, has_aux=True)(state.actor.params)
+        def accumulate(total: Any, minibatch: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
+            grads, metrics = jax.grad(self.actor_loss, has_aux=True)(
+                state.actor.params, state, *minibatch
+            )
+            return jax.tree.map(jnp.add, total, grads), metrics
+
+        zeros = jax.tree.map(jnp.zeros_like, state.actor.params)
+        total, metrics = jax.lax.scan(accumulate, zeros, (batches, keys))
+        grads = jax.tree.map(lambda leaf: leaf / keys.shape[0], total)
+        metrics = jax.tree.map(jnp.mean, metrics)
         metrics["actor/grad_norm"] = optax.global_norm(grads)
+        metrics["temperature"] = self.alpha(state.temperature.params)
         actor = state.actor.step(grads, self.actor_tx)
         temperature = self.update_temperature(state.temperature, metrics["actor/entropy"])
-        metrics["temperature"] = alpha
         return replace(state, actor=actor, temperature=temperature, key=key), metrics
+
+    def actor_loss(
+        self, params: Any, state: SACState, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        """E[α log π - mean Q] of B rows under the policy `params`."""
+        sample_key, dropout_key = jax.random.split(key)
+        action, logp = self.sample(params, batch.obs, sample_key)  # (B, A), (B,)
+        q = self.q(self.critics, state.critic.params, batch.obs, action, dropout_key)  # (E, B)
+        alpha = self.alpha(state.temperature.params)
+        loss, entropy = sac_losses.actor_loss(q, logp, alpha, batch.weight)
+        return loss, {"actor/loss": loss, "actor/entropy": entropy, "actor/q_mean": q.mean()}
 
     def update_temperature(self, temperature: Learned, entropy: jax.Array) -> Learned:
         """One step of α, unless it is fixed."""

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "tanh": jnp.tanh,
-    "relu": nn.relu,
-    "silu": nn.silu,
-    "gelu": nn.gelu,
-}
+from serl.networks.norm_act import ACTIVATIONS, NormAct
 
 kernel_init = nn.initializers.xavier_uniform()
 """As SERL and RLPD, output layers included."""
@@ -37,6 +29,7 @@ class MLP(nn.Module):
             if self.dropout > 0.0:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
             if self.layer_norm:
-                x = nn.LayerNorm()(x)
-            x = ACTIVATIONS[self.activation](x)
+                x = NormAct(self.activation)(x)
+            else:
+                x = ACTIVATIONS[self.activation].value(x)
         return x
