@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import random
+import statistics
 import threading
 import time
 import uuid
@@ -258,6 +259,15 @@ class ChannelClient:
         """Wait until all records are acknowledged and reports sent; False when time ran out."""
         what = f"the {self._peer} to acknowledge the last records"
         return self._wait_until(lambda: not self.pending and not self._reports, timeout_s, what)
+
+    def round_trip_s(self, times: int = 100) -> float:
+        """Median time of a small request and its answer [s]."""
+        spans = []
+        for _ in range(times):
+            began = time.perf_counter()
+            self._stub.Probe(pb.ProbeRequest(), timeout=HELLO_TIMEOUT_S)
+            spans.append(time.perf_counter() - began)
+        return statistics.median(spans)
 
     def report(self, kind: str, data: Mapping[str, Any]) -> None:
         """Send an event or metrics, soon; while the learner is away the newest 1000 are kept."""
