@@ -87,6 +87,9 @@ class Scene(Protocol):
         """Linear [m/s] and angular [rad/s] velocity (6,) in base, of every free body."""
         ...
 
-    def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
-        """One RGB frame (height, width, 3). Raises UserError where no OpenGL is to be had."""
+    def render(
+        self, camera: str, height: int, width: int, *, pretty: bool = False
+    ) -> NDArray[np.uint8]:
+        """One RGB frame (height, width, 3); `pretty` for people, slower. Raises UserError where no
+        OpenGL is to be had."""
         ...

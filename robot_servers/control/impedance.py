@@ -11,12 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_servers.control.rotation import rotvec_from_matrix
+from robot_servers.control.small import (
+    gram,
+    solve_positive,
+    times,
+    transpose_times,
+    turn_between,
+)
 from robot_servers.types import Gains
 
 Array = NDArray[np.float64]
 
 PSEUDO_INVERSE_DAMPING = 0.2
 """lambda of the damped pseudo-inverse, as in serl_franka_controllers 1f140ef."""
+
+TORQUE_RATE = 12
+"""Index of the torque rate in the packed gains."""
 
 
 def pack_gains(gains: Gains) -> Array:
@@ -36,9 +46,7 @@ def pack_gains(gains: Gains) -> Array:
     )
 
 
-def task_wrench(
-    p: Array, R: Array, p_ref: Array, R_ref: Array, twist: Array, gains: Array
-) -> Array:
+def task_wrench(T_base_tcp: Array, T_base_ref: Array, twist: Array, gains: Array) -> Array:
     """Wrench of the spring and damper at the TCP, in base: force [N], torque [N m]; (6,).
 
         F = K clip(p_ref - p) - D v        M = K_R clip(log(R_ref R^T)) - D_R w
@@ -47,9 +55,10 @@ def task_wrench(
     far the reference is; angles are true angles (DESIGN decision 17).
     """
     wrench = np.empty(6)
-    turn = rotvec_from_matrix(R_ref @ R.T)
+    turn = rotvec_from_matrix(turn_between(T_base_tcp, T_base_ref))
     for i in range(3):
-        stretch = min(max(p_ref[i] - p[i], -gains[4 + i]), gains[4 + i])
+        stretch = T_base_ref[i, 3] - T_base_tcp[i, 3]
+        stretch = min(max(stretch, -gains[4 + i]), gains[4 + i])
         angle = min(max(turn[i], -gains[7 + i]), gains[7 + i])
         wrench[i] = gains[0] * stretch - gains[1] * twist[i]
         wrench[3 + i] = gains[2] * angle - gains[3] * twist[3 + i]
@@ -68,26 +77,25 @@ def nullspace_torque(
     share lambda^2 / (s^2 + lambda^2) in the direction of singular value s.
     Source: serl_franka_controllers 1f140ef, cartesian_impedance_controller.cpp.
     """
-    stiffness, factor = gains[10], gains[11]
-    tau = stiffness * (q_rest - q)
-    brake = 2.0 * math.sqrt(stiffness) * dq
-    tau[0] *= factor
-    brake[0] *= 2.0 * math.sqrt(factor)
-    tau -= brake
-    A = J @ J.T
-    for i in range(6):
-        A[i, i] += damping * damping
-    return tau - J.T @ np.linalg.solve(A, J @ tau)
+    k_n, k_1 = gains[10], gains[11]
+    tau = np.empty(len(q))
+    for i in range(len(q)):
+        f = k_1 if i == 0 else 1.0
+        d = 2.0 * math.sqrt(k_1) if i == 0 else 1.0
+        tau[i] = k_n * f * (q_rest[i] - q[i]) - 2.0 * math.sqrt(k_n) * d * dq[i]
+    wrench = solve_positive(gram(J, damping * damping), times(J, tau))
+    felt = transpose_times(J, wrench)
+    for i in range(len(q)):
+        tau[i] -= felt[i]
+    return tau
 
 
 def impedance_torque(
     J: Array,
     q: Array,
     dq: Array,
-    p: Array,
-    R: Array,
-    p_ref: Array,
-    R_ref: Array,
+    T_base_tcp: Array,
+    T_base_ref: Array,
     q_rest: Array,
     coriolis: Array,
     gains: Array,
@@ -99,18 +107,24 @@ def impedance_torque(
     Args:
         J: Jacobian of the TCP in base, (6, n): linear rows, then angular.
         q, dq: joint positions [rad] and velocities [rad/s], (n,).
-        p, R: measured TCP position (3,) [m] and rotation (3, 3) in base.
-        p_ref, R_ref: the reference, same frame.
+        T_base_tcp, T_base_ref: measured pose and reference, (4, 4).
         q_rest: posture of the nullspace spring, (n,).
         coriolis: Coriolis and centrifugal torques, (n,).
         gains: `pack_gains`.
     """
-    wrench = task_wrench(p, R, p_ref, R_ref, J @ dq, gains)
+    wrench = task_wrench(T_base_tcp, T_base_ref, times(J, dq), gains)
+    spring = transpose_times(J, wrench)
     rest = nullspace_torque(J, q, dq, q_rest, gains, PSEUDO_INVERSE_DAMPING)
-    return J.T @ wrench + rest + coriolis
+    tau = np.empty(len(q))
+    for i in range(len(q)):
+        tau[i] = spring[i] + rest[i] + coriolis[i]
+    return tau
 
 
 def limit_rate(tau: Array, tau_last: Array, rate_nm_per_s: float, dt_s: float) -> Array:
     """`tau`, moved no further from `tau_last` than `rate x dt` per joint."""
     step = rate_nm_per_s * dt_s
-    return tau_last + np.minimum(np.maximum(tau - tau_last, -step), step)
+    limited = np.empty(len(tau))
+    for i in range(len(tau)):
+        limited[i] = min(max(tau[i], tau_last[i] - step), tau_last[i] + step)
+    return limited

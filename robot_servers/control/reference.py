@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_servers.control.rotation import matrix_from_rotvec, rotvec_from_matrix
+from robot_servers.control.small import turn_between
 from robot_servers.types import MotionLimits
 
 Array = NDArray[np.float64]
@@ -54,48 +55,72 @@ def follow(error: Array, velocity: Array, speed: float, acceleration: float, dt_
     """
     distance = math.sqrt(error[0] ** 2 + error[1] ** 2 + error[2] ** 2)
     step = acceleration * dt_s
+    wanted = 0.0
     if distance > 0.0:
-        landing = error / dt_s
-        change = landing - velocity
-        if distance <= step * dt_s and change[0] ** 2 + change[1] ** 2 + change[2] ** 2 <= step**2:
-            return landing
-        wanted = error * (approach_speed(distance, speed, acceleration, dt_s) / distance)
-    else:
-        wanted = np.zeros(3)
-    change = wanted - velocity
-    size = math.sqrt(change[0] ** 2 + change[1] ** 2 + change[2] ** 2)
-    if size > step:
-        change = change * (step / size)
-    return velocity + change
+        wanted = approach_speed(distance, speed, acceleration, dt_s) / distance
+    landing = distance <= step * dt_s and _distance(error, velocity, 1.0 / dt_s) <= step
+    if landing:
+        wanted = 1.0 / dt_s
+    change = _distance(error, velocity, wanted)
+    share = step / change if change > step and not landing else 1.0
+    after = np.empty(3)
+    for i in range(3):
+        after[i] = velocity[i] + share * (wanted * error[i] - velocity[i])
+    return after
+
+
+def _distance(error: Array, velocity: Array, rate: float) -> float:
+    """Length of `rate x error - velocity`."""
+    total = 0.0
+    for i in range(3):
+        total += (rate * error[i] - velocity[i]) ** 2
+    return math.sqrt(total)
+
+
+def displacement(T_from: Array, T_to: Array) -> Array:
+    """`se3.pose_error(T_to, T_from)`: translation [m], then rotation vector [rad], (6,)."""
+    turn = rotvec_from_matrix(turn_between(T_from, T_to))
+    error = np.empty(6)
+    for i in range(3):
+        error[i] = T_to[i, 3] - T_from[i, 3]
+        error[3 + i] = turn[i]
+    return error
+
+
+def moved(T: Array, twist: Array, share: float) -> Array:
+    """`T` after a displacement of `share x twist` in base: p + share v, exp(share w) R."""
+    turn = np.empty(3)
+    for i in range(3):
+        turn[i] = share * twist[3 + i]
+    R = matrix_from_rotvec(turn)
+    out = np.zeros((4, 4))
+    out[3, 3] = 1.0
+    for i in range(3):
+        out[i, 3] = T[i, 3] + share * twist[i]
+        for j in range(3):
+            out[i, j] = R[i, 0] * T[0, j] + R[i, 1] * T[1, j] + R[i, 2] * T[2, j]
+    return out
 
 
 def advance_reference(
-    p: Array,
-    R: Array,
-    v: Array,
-    w: Array,
-    p_goal: Array,
-    R_goal: Array,
-    p_target: Array,
-    R_target: Array,
-    limits: Array,
-    dt_s: float,
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """One tick: (p, R, v, w, p_goal, R_goal) after `dt`.
+    T_ref: Array, twist: Array, T_goal: Array, T_target: Array, limits: Array, dt_s: float
+) -> tuple[Array, Array, Array]:
+    """One tick: the reference, its twist and the filtered target after `dt`.
 
     Args:
-        p, R, v, w: the reference: position [m], rotation, linear [m/s] and angular [rad/s]
-            velocity, in base.
-        p_goal, R_goal: the filtered target.
-        p_target, R_target: the accepted target.
+        T_ref: the reference, (4, 4) in base.
+        twist: its linear [m/s] and angular [rad/s] velocity in base, (6,).
+        T_goal: the filtered target.
+        T_target: the accepted target.
         limits: `pack_limits`.
     """
     gain = filter_gain(limits[0], dt_s)
-    if gain >= 1.0:
-        p_goal, R_goal = p_target.copy(), R_target.copy()
-    else:
-        p_goal = p_goal + gain * (p_target - p_goal)
-        R_goal = matrix_from_rotvec(gain * rotvec_from_matrix(R_target @ R_goal.T)) @ R_goal
-    v = follow(p_goal - p, v, limits[1], limits[3], dt_s)
-    w = follow(rotvec_from_matrix(R_goal @ R.T), w, limits[2], limits[4], dt_s)
-    return p + v * dt_s, matrix_from_rotvec(w * dt_s) @ R, v, w, p_goal, R_goal
+    T_goal = T_target if gain >= 1.0 else moved(T_goal, displacement(T_goal, T_target), gain)
+    error = displacement(T_ref, T_goal)
+    linear = follow(error[:3], twist[:3], limits[1], limits[3], dt_s)
+    angular = follow(error[3:], twist[3:], limits[2], limits[4], dt_s)
+    after = np.empty(6)
+    for i in range(3):
+        after[i] = linear[i]
+        after[3 + i] = angular[i]
+    return moved(T_ref, after, dt_s), after, T_goal

@@ -18,14 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robot_servers.control import impedance, reference, rotation
+from robot_servers.control import impedance, reference, rotation, small
 from robot_servers.simulation import tick
 from robot_servers.simulation.tick import Arms, Physics, run_ticks
 
 Loop = Callable[[Physics, Arms, int], None]
 
-MODULES = (rotation, reference, impedance, tick)
-"""Modules whose functions run in the loop, each using only those before it."""
+MODULES = (rotation, small, reference, impedance, tick)
+"""Modules whose functions run in the loop; a name means one function in all of them."""
 
 
 def make_loop(compiled: bool) -> Loop:
@@ -61,7 +61,7 @@ def _compiled_loop() -> Loop:
 
     jit = numba.njit(nogil=True, error_model="numpy", fastmath=False)
     functions = _rebind_all({k: jit(f) for k, f in _c_functions().items()}, jit)
-    entry = _rebind(_entry(_source_digest()), {"run_ticks": functions["run_ticks"]})
+    entry = _rebind(_entry(_source_digest()), {**globals(), "run_ticks": functions["run_ticks"]})
     return numba.njit(nogil=True, cache=True)(entry)
 
 
@@ -123,20 +123,24 @@ def _rebind_all(
 ) -> dict[str, Any]:
     """Copies of all functions of `MODULES` that call each other's wrapped copies, and `bound`."""
     functions = dict(bound)
+    scopes = []
     for module in MODULES:
         for name, function in vars(module).items():
             own = inspect.isfunction(function) and function.__module__ == module.__name__
             if own and name not in bound:
-                functions[name] = wrap(_rebind(function, functions))
+                scopes.append(dict(function.__globals__))
+                functions[name] = wrap(_rebind(function, scopes[-1]))
+    for scope in scopes:
+        scope.update(functions)
     return functions
 
 
-def _rebind(function: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any]:
-    """The same function, with `names` in place of its module's globals."""
+def _rebind(function: Callable[..., Any], scope: dict[str, Any]) -> Callable[..., Any]:
+    """The same function, with `scope` in place of its module's globals."""
     assert isinstance(function, types.FunctionType)
     return types.FunctionType(
         function.__code__,
-        {**function.__globals__, **names},
+        scope,
         function.__name__,
         function.__defaults__,
         function.__closure__,

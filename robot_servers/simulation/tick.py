@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_servers.control.impedance import impedance_torque, limit_rate
+from robot_servers.control.impedance import TORQUE_RATE, impedance_torque, limit_rate
 from robot_servers.control.reference import advance_reference, approach_speed
+from robot_servers.control.small import copy_into
 from robot_servers.types import Mode
 
 Array = NDArray[np.float64]
@@ -21,9 +22,9 @@ Ints = NDArray[np.int64]
 
 JOINT_MODE = int(Mode.JOINT)
 
-GRIPPER_STIFFNESS_N_PER_M = 6000.0
-GRIPPER_DAMPING_N_S_PER_M = 120.0
-"""Finger servo; stable at 2 ms with the finger's armature."""
+GRIPPER_STIFFNESS_N_PER_M = 4000.0
+GRIPPER_DAMPING_N_S_PER_M = 40.0
+"""Finger servo, critically damped with the finger's own mass and damping; stable at 2 ms."""
 
 
 class Physics(NamedTuple):
@@ -39,6 +40,7 @@ class Physics(NamedTuple):
     gravity: Array
     site_xpos: Array
     site_xmat: Array
+    """(sites, 3, 3)."""
     jacobian: Array
     """Scratch, (6, nv)."""
 
@@ -55,9 +57,8 @@ class Arms(NamedTuple):
     fingers: Ints
     """qpos, dof and ctrl index of the first finger; -1 without a gripper. (A, 3)"""
 
-    base_p: Array
-    base_R: Array  # noqa: N815
-    """Pose of each base in the world (A, 3), (A, 3, 3)."""
+    T_world_base: Array
+    """Pose of each base, (A, 4, 4) as all poses here."""
 
     mode: Ints
     gains: Array
@@ -66,15 +67,12 @@ class Arms(NamedTuple):
     tau: Array
     """Last commanded torques, gravity excluded (A, n)."""
 
-    p: Array
-    R: Array
-    v: Array
-    w: Array
-    """The reference in base: position, rotation, velocities."""
-    p_goal: Array
-    R_goal: Array
-    p_target: Array
-    R_target: Array
+    T_base_ref: Array
+    twist_ref: Array
+    """The reference and its twist (A, 6)."""
+    T_base_goal: Array
+    """The filtered target."""
+    T_base_target: Array
 
     q_start: Array
     q_goal: Array
@@ -107,27 +105,29 @@ def physics_external_forces(physics: Physics) -> None:
     raise NotImplementedError
 
 
-def tcp_pose(physics: Physics, arms: Arms, a: int) -> tuple[Array, Array]:
-    """Measured position (3,) and rotation (3, 3) of arm `a`'s TCP in its base."""
-    to_base = arms.base_R[a].T
-    p = to_base @ (physics.site_xpos[arms.site[a]] - arms.base_p[a])
-    return p, to_base @ physics.site_xmat[arms.site[a]].reshape(3, 3)
+def tcp_pose(physics: Physics, arms: Arms, a: int) -> Array:
+    """Measured T_base_tcp (4, 4) of arm `a`."""
+    base, site = arms.T_world_base[a], arms.site[a]
+    T = np.zeros((4, 4))
+    T[3, 3] = 1.0
+    for i in range(3):
+        for k in range(3):
+            T[i, 3] += base[k, i] * (physics.site_xpos[site, k] - base[k, 3])
+            for j in range(3):
+                T[i, j] += base[k, i] * physics.site_xmat[site, k, j]
+    return T
 
 
 def tcp_jacobian(physics: Physics, arms: Arms, a: int) -> Array:
     """Jacobian of arm `a`'s TCP in its base, (6, n)."""
     physics_jacobian(physics, arms.site[a])
-    first = arms.first_dof[a]
-    to_base = arms.base_R[a].T
-    J = np.empty((6, arms.joints[a]))
+    base, first = arms.T_world_base[a], arms.first_dof[a]
+    J = np.zeros((6, arms.joints[a]))
     for i in range(3):
         for j in range(arms.joints[a]):
-            linear, angular = 0.0, 0.0
             for k in range(3):
-                linear += to_base[i, k] * physics.jacobian[k, first + j]
-                angular += to_base[i, k] * physics.jacobian[3 + k, first + j]
-            J[i, j] = linear
-            J[3 + i, j] = angular
+                J[i, j] += base[k, i] * physics.jacobian[k, first + j]
+                J[3 + i, j] += base[k, i] * physics.jacobian[3 + k, first + j]
     return J
 
 
@@ -135,35 +135,31 @@ def cartesian_torque(
     physics: Physics, arms: Arms, a: int, q: Array, dq: Array, coriolis: Array
 ) -> Array:
     """Advance the reference one tick; torques of the impedance law towards it."""
-    p, R = tcp_pose(physics, arms, a)
-    arms.p[a], arms.R[a], arms.v[a], arms.w[a], arms.p_goal[a], arms.R_goal[a] = advance_reference(
-        arms.p[a],
-        arms.R[a],
-        arms.v[a],
-        arms.w[a],
-        arms.p_goal[a],
-        arms.R_goal[a],
-        arms.p_target[a],
-        arms.R_target[a],
+    T_ref, twist, T_goal = advance_reference(
+        arms.T_base_ref[a],
+        arms.twist_ref[a],
+        arms.T_base_goal[a],
+        arms.T_base_target[a],
         arms.limits[a],
         physics.dt_s,
     )
-    q_rest = arms.q_rest[a][: len(q)]
+    copy_into(T_ref, arms.T_base_ref[a])
+    copy_into(T_goal, arms.T_base_goal[a])
+    for i in range(6):
+        arms.twist_ref[a, i] = twist[i]
+    T = tcp_pose(physics, arms, a)
     J = tcp_jacobian(physics, arms, a)
-    return impedance_torque(J, q, dq, p, R, arms.p[a], arms.R[a], q_rest, coriolis, arms.gains[a])
+    return impedance_torque(J, q, dq, T, T_ref, arms.q_rest[a], coriolis, arms.gains[a])
 
 
 def hold_reference(physics: Physics, arms: Arms, a: int) -> None:
     """Reference, goal and target on the measured pose, at rest."""
-    p, R = tcp_pose(physics, arms, a)
-    arms.p[a] = p
-    arms.R[a] = R
-    arms.p_goal[a] = p
-    arms.R_goal[a] = R
-    arms.p_target[a] = p
-    arms.R_target[a] = R
-    arms.v[a] = 0.0
-    arms.w[a] = 0.0
+    T = tcp_pose(physics, arms, a)
+    copy_into(T, arms.T_base_ref[a])
+    copy_into(T, arms.T_base_goal[a])
+    copy_into(T, arms.T_base_target[a])
+    for i in range(6):
+        arms.twist_ref[a, i] = 0.0
 
 
 def joint_torque(
@@ -174,17 +170,18 @@ def joint_torque(
     All joints travel together: the way is a straight line in joint space. The Cartesian reference
     stays on the measured pose, so that leaving this mode starts where the arm is.
     """
-    n = len(q)
+    hold_reference(physics, arms, a)
     move = arms.move[a]
     speed = approach_speed(1.0 - move[0], move[2], move[3], physics.dt_s)
     move[1] = min(speed, move[1] + move[3] * physics.dt_s)
     move[0] = min(1.0, move[0] + move[1] * physics.dt_s)
-    way = arms.q_goal[a][:n] - arms.q_start[a][:n]
-    q_ref = arms.q_start[a][:n] + move[0] * way
-    hold_reference(physics, arms, a)
-    dq_ref = move[1] * way
-    spring = arms.joint_stiffness[a][:n] * (q_ref - q)
-    return spring + arms.joint_damping[a][:n] * (dq_ref - dq) + coriolis
+    tau = np.empty(len(q))
+    for i in range(len(q)):
+        way = arms.q_goal[a, i] - arms.q_start[a, i]
+        error = arms.q_start[a, i] + move[0] * way - q[i]
+        spring = arms.joint_stiffness[a, i] * error
+        tau[i] = spring + arms.joint_damping[a, i] * (move[1] * way - dq[i]) + coriolis[i]
+    return tau
 
 
 def drive_gripper(physics: Physics, arms: Arms, a: int) -> None:
@@ -193,7 +190,7 @@ def drive_gripper(physics: Physics, arms: Arms, a: int) -> None:
     The reference leads the measured width by no more than gives full force, so that a blocked
     gripper opens again at once.
     """
-    q_at, dof_at, ctrl_at = arms.fingers[a]
+    q_at, dof_at, ctrl_at = arms.fingers[a, 0], arms.fingers[a, 1], arms.fingers[a, 2]
     grip = arms.gripper[a]
     width = physics.qpos[q_at] + physics.qpos[q_at + 1]
     lead = 2.0 * grip[3] / GRIPPER_STIFFNESS_N_PER_M
@@ -201,10 +198,8 @@ def drive_gripper(physics: Physics, arms: Arms, a: int) -> None:
     grip[0] += min(max(grip[1] - grip[0], -step), step)
     grip[0] = min(max(grip[0], width - lead), width + lead)
     for i in range(2):
-        error = 0.5 * grip[0] - physics.qpos[q_at + i]
-        push = (
-            GRIPPER_STIFFNESS_N_PER_M * error - GRIPPER_DAMPING_N_S_PER_M * physics.qvel[dof_at + i]
-        )
+        spring = GRIPPER_STIFFNESS_N_PER_M * (0.5 * grip[0] - physics.qpos[q_at + i])
+        push = spring - GRIPPER_DAMPING_N_S_PER_M * physics.qvel[dof_at + i]
         physics.ctrl[ctrl_at + i] = min(max(push, -grip[3]), grip[3])
 
 
@@ -212,17 +207,19 @@ def control_arm(physics: Physics, arms: Arms, a: int) -> None:
     """Set one arm's motors for this tick."""
     n = arms.joints[a]
     first_q, first_dof = arms.first_q[a], arms.first_dof[a]
-    dofs = slice(first_dof, first_dof + n)
-    q = physics.qpos[first_q : first_q + n]
-    dq = physics.qvel[dofs]
-    coriolis = physics.bias[dofs] - physics.gravity[dofs]
+    q, dq, coriolis = np.empty(n), np.empty(n), np.empty(n)
+    for i in range(n):
+        q[i] = physics.qpos[first_q + i]
+        dq[i] = physics.qvel[first_dof + i]
+        coriolis[i] = physics.bias[first_dof + i] - physics.gravity[first_dof + i]
     if arms.mode[a] == JOINT_MODE:
         tau = joint_torque(physics, arms, a, q, dq, coriolis)
     else:
         tau = cartesian_torque(physics, arms, a, q, dq, coriolis)
-    tau = limit_rate(tau, arms.tau[a][:n], arms.gains[a][12], physics.dt_s)
-    arms.tau[a][:n] = tau
-    physics.ctrl[arms.first_ctrl[a] : arms.first_ctrl[a] + n] = tau
+    tau = limit_rate(tau, arms.tau[a], arms.gains[a, TORQUE_RATE], physics.dt_s)
+    for i in range(n):
+        arms.tau[a, i] = tau[i]
+        physics.ctrl[arms.first_ctrl[a] + i] = tau[i]
     if arms.fingers[a, 0] >= 0:
         drive_gripper(physics, arms, a)
 

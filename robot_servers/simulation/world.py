@@ -122,8 +122,7 @@ class World:
         arms = self.arms
         if isinstance(target, CartesianTarget):
             arms.mode[a] = Mode.IMPEDANCE
-            arms.p_target[a] = target.T_base_tcp[:3, 3]
-            arms.R_target[a] = target.T_base_tcp[:3, :3]
+            arms.T_base_target[a] = target.T_base_tcp
             return
         d = self.parts[a].model.description
         n = d.joint_count
@@ -155,20 +154,18 @@ class World:
         """A sample of arm `a`; `T_base_target` is the newest accepted one, or None."""
         arms = self.arms
         q, dq = self._joints(a)
-        p, R = tick.tcp_pose(self.physics, arms, a)
-        if T_base_target is None or arms.mode[a] == Mode.JOINT:
-            T_base_target = se3.pose(arms.R_target[a], arms.p_target[a])
+        in_effect = T_base_target is None or arms.mode[a] == Mode.JOINT
         width, target, moving = self._gripper(a)
         return RobotState(
             stamp_mono_ns=stamp_mono_ns,
             q_rad=q,
             dq_rad_per_s=dq,
             tau_nm=arms.tau[a, : len(q)].copy(),
-            T_base_tcp=se3.pose(R, p),
+            T_base_tcp=tick.tcp_pose(self.physics, arms, a),
             twist_base_tcp=self._twist(a),
             wrench_base_ext=self._wrench(a),
-            T_base_ref=se3.pose(arms.R[a], arms.p[a]),
-            T_base_target=T_base_target.copy(),
+            T_base_ref=arms.T_base_ref[a].copy(),
+            T_base_target=np.array(arms.T_base_target[a] if in_effect else T_base_target),
             gripper_width_m=width,
             gripper_target_m=target,
             gripper_moving=moving,
@@ -328,11 +325,7 @@ def _make_arms(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> A
             found.append(index(joint))
         return np.array(found, dtype=np.int64)
 
-    def rotations() -> Array:
-        return np.tile(np.eye(3), (count, 1, 1))
-
-    base_R = np.array([part.T_world_base[:3, :3] for part in parts])
-    base_p = np.array([part.T_world_base[:3, 3] for part in parts])
+    poses = np.tile(np.eye(4), (count, 1, 1))
     return Arms(
         joints=np.array([part.model.description.joint_count for part in parts], dtype=np.int64),
         first_q=first(lambda joint: int(model.joint(joint).qposadr[0])),
@@ -340,21 +333,16 @@ def _make_arms(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> A
         first_ctrl=first(lambda joint: model.actuator(joint).id),
         site=np.array([part.site for part in parts], dtype=np.int64),
         fingers=_finger_indices(model, names, parts),
-        base_p=base_p,
-        base_R=base_R,
+        T_world_base=np.array([part.T_world_base for part in parts]),
         mode=np.full(count, int(Mode.IDLE), dtype=np.int64),
         gains=np.tile(pack_gains(Gains()), (count, 1)),
         limits=np.tile(pack_limits(MotionLimits()), (count, 1)),
         q_rest=joints([part.model.description.q_home_rad for part in parts]),
         tau=np.zeros((count, longest)),
-        p=np.zeros((count, 3)),
-        R=rotations(),
-        v=np.zeros((count, 3)),
-        w=np.zeros((count, 3)),
-        p_goal=np.zeros((count, 3)),
-        R_goal=rotations(),
-        p_target=np.zeros((count, 3)),
-        R_target=rotations(),
+        T_base_ref=poses.copy(),
+        twist_ref=np.zeros((count, 6)),
+        T_base_goal=poses.copy(),
+        T_base_target=poses.copy(),
         q_start=np.zeros((count, longest)),
         q_goal=np.zeros((count, longest)),
         move=np.zeros((count, 4)),
@@ -388,7 +376,7 @@ def _make_physics(model: Any, data: Any, compiled: bool) -> Physics:
         bias=data.qfrc_bias,
         gravity=data.qfrc_gravcomp,
         site_xpos=data.site_xpos,
-        site_xmat=data.site_xmat,
+        site_xmat=data.site_xmat.reshape(-1, 3, 3),
         jacobian=np.zeros((6, model.nv)),
     )
 

@@ -122,10 +122,10 @@ compensates most of its friction itself, so this is on the high side for fast mo
 ARMATURE_KG_M2 = 0.1
 """Rotor inertia seen at the joint; Franka publishes none, MuJoCo Menagerie's Panda has 0.1."""
 
-FINGER_ARMATURE_KG = 0.1
+FINGER_ARMATURE_KG = 0.2
 """Motor and belt seen at the finger, so that the stiff finger servo is stable at 2 ms. Assumed."""
 
-FINGER_DAMPING_N_S_PER_M = 10.0
+FINGER_DAMPING_N_S_PER_M = 20.0
 """Friction of the finger guides. Assumed."""
 
 JOINT_STIFFNESS_NM_PER_RAD = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
