@@ -123,6 +123,7 @@ class FrameStore:
         self.rows = rows
         self._folder = folder
         self._lock = threading.Lock()
+        self._sealing = threading.Lock()
         self._open: OrderedDict[int, Segment] = OrderedDict()
         self._files: dict[int, Path] = {}
         self._sizes: dict[int, int] = {}
@@ -225,9 +226,13 @@ class FrameStore:
 
         `stop` is asked after each frame; true gives the segment up for now.
         """
+        with self._sealing:
+            self._seal(segment, stop)
+
+    def _seal(self, segment: int, stop: Callable[[], bool]) -> None:
         with self._lock:
             raw = self._files.get(segment)
-        if raw is None:
+        if raw is None or raw.suffix != ".raw":
             return
         sealed = raw.with_suffix(".sealed")
         try:

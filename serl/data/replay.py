@@ -51,6 +51,10 @@ host crash may still need. At 4000 records/s it is 4 s: one flush."""
 WAIT_NOTE_S = 10.0
 
 
+class NoWindows(UserError):
+    """There is nothing to sample yet."""
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of H consecutive steps of one episode each; `shape` is the shape asked for."""
@@ -121,7 +125,7 @@ class Replay:
             if isinstance(error, OSError):
                 raise disk_error(error, self.folder) from error
             raise
-        self._keeper = Keeper(self.sync, self._seal_one, sync_s)
+        self._keeper = Keeper(self.sync, self._compress_one, sync_s)
 
     # --- writing ---
 
@@ -176,6 +180,15 @@ class Replay:
                 self._frames.drop_before(tail)
             if self._journal.lines > JOURNAL_LINES:
                 self._fold_journal()
+
+    def compress(self) -> None:
+        """Compress every full segment that is on the disk, now and without rest.
+
+        The background does the same at its leisure.
+        """
+        if self._frames is not None:
+            for segment in self._frames.unsealed(self._durable):
+                self._frames.seal(segment)
 
     def close(self) -> None:
         """Flush and let go of the folder; it can be opened again at once."""
@@ -234,7 +247,7 @@ class Replay:
             self._check_open()
             index = self._index(where, horizon if whole else 1)
             if len(index) == 0:
-                raise UserError(self._too_small(where, horizon))
+                raise NoWindows(self._too_small(where, horizon))
             seqs, valid = self._walk(index.draw(rng, shape), horizon, whole)
             at = _both_ends(seqs, valid) if ends else seqs
             obs: dict[str, NDArray] = {}
@@ -331,6 +344,8 @@ class Replay:
         with self._lock:
             self._check_open()
             head, tail = self._state.head, self._state.tail
+            if head == tail:
+                return
             names = {a.number: name for name, a in self._state.actors.items()}
             actor = np.array(self._columns.span("actor", tail, head), np.int64)
             episode = np.array(self._columns.span("episode", tail, head), np.int64)
@@ -464,8 +479,8 @@ class Replay:
             raise UserError(f"the replay in {self.folder} is closed.")
         self._keeper.check()
 
-    def _seal_one(self) -> bool:
-        """Compress the oldest full segment, if there is one."""
+    def _compress_one(self) -> bool:
+        """Compress the oldest full segment, if there is one; says whether more wait."""
         if self._frames is None or self._closed:
             return False
         waiting = self._frames.unsealed(self._durable)

@@ -1,0 +1,152 @@
+"""Minibatches for the learner: online and demonstration transitions in a fixed share.
+
+RLPD (arXiv:2302.02948, alg. 1) draws half of each batch from the demonstrations. Here the demo side
+is the demonstrations together with the online interventions, drawn as one pool; without either the
+whole batch is online. NumPy only: the learner moves the arrays to its device.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serl.data.replay import NoWindows, Replay, Windows
+from serl.errors import SpecMismatch, UserError
+from serl.types import first_difference
+
+Minibatches = dict[str, Any]
+"""The fields of serl.agents.base.Batch; leaves (U, B, ...), `obs`, `next_obs`, `extra` by name."""
+
+
+class MixedSampler:
+    """Draws U minibatches of B transitions from `online` and the demo side.
+
+    Args:
+        online: what the actors did.
+        demos: demonstrations of the same spec, or None.
+        demo_fraction: share of each minibatch from the demo side, rounded to whole rows.
+        n_step: steps of the return; cut short at the end of an episode.
+        discount: gamma per step.
+    """
+
+    def __init__(
+        self,
+        online: Replay,
+        demos: Replay | None = None,
+        demo_fraction: float = 0.5,
+        n_step: int = 1,
+        discount: float = 0.97,
+    ) -> None:
+        if not 0.0 <= demo_fraction <= 1.0:
+            raise UserError(f"demo_fraction {demo_fraction}; it must lie in [0, 1].")
+        if n_step < 1 or not 0.0 <= discount <= 1.0:
+            raise UserError(
+                f"n_step {n_step}, discount {discount}; n_step is at least 1, discount in [0, 1]."
+            )
+        if demos is not None and demos.spec != online.spec:
+            here, there = (json.loads(r.spec.to_json()) for r in (online, demos))
+            raise SpecMismatch(
+                f"demonstrations and experiment differ ({first_difference(here, there)}). Record "
+                "demos with this experiment."
+            )
+        self.online = online
+        self.demos = demos
+        self.demo_fraction = demo_fraction
+        self.n_step = n_step
+        self.discount = discount
+        spec = online.spec
+        self._fields = (
+            *(f"obs/{a.name}" for a in spec.observation),
+            "action",
+            "reward",
+            "terminated",
+            "weight",
+            *(f"extra/{a.name}" for a in spec.extras),
+        )
+
+    def sample(self, rng: np.random.Generator, utd: int, batch: int) -> Minibatches:
+        """U x B transitions. Each minibatch holds round(B x demo_fraction) from the demo side.
+
+        While nothing is online yet, all come from the demo side, and the other way round.
+        """
+        demos = self.demos.transitions if self.demos is not None else 0
+        humans = self.online.interventions
+        share = round(batch * self.demo_fraction) if demos + humans else 0
+        if self.online.transitions == 0 and demos:
+            share = batch
+        parts: list[tuple[Replay, str, int]] = [(self.online, "all", utd * (batch - share))]
+        if share:
+            drawn = int(rng.binomial(utd * share, demos / (demos + humans)))
+            parts.append((self.online, "interventions", utd * share - drawn))
+            if self.demos is not None:
+                parts.append((self.demos, "all", drawn))
+        places = _places(rng, utd, batch, share)
+        out: Minibatches = {}
+        done = 0
+        for replay, where, count in parts:
+            if count:
+                rows = self._draw(rng, replay, where, count)
+                _scatter(out, rows, places[done : done + count], (utd, batch))
+                done += count
+        return out
+
+    def _draw(self, rng: np.random.Generator, replay: Replay, where: str, count: int) -> Any:
+        try:
+            windows = replay.sample(
+                rng, (count,), self.n_step, where, self._fields, whole=False, ends=True
+            )
+        except NoWindows:
+            if where == "all":
+                raise
+            # the last intervention was evicted since it was counted
+            return self._draw(rng, self.demos or self.online, "all", count)
+        return transitions(windows, self.discount)
+
+
+def transitions(windows: Windows, discount: float) -> Minibatches:
+    """N windows of H steps as N transitions over n <= H steps.
+
+        reward = sum_{k < n} gamma^k r_k,  discount = gamma^n
+
+    n counts the steps that exist: the sum ends where the episode does, and with it the power.
+    """
+    steps, valid = windows.steps, windows.valid
+    n = valid.sum(axis=-1)  # (N,)
+    last = (np.arange(len(n)), n - 1)
+    powers = (discount ** np.arange(valid.shape[-1])).astype(np.float32)  # (H,)
+    return {
+        "obs": {name: x[:, 0] for name, x in windows.obs.items()},
+        "action": steps["action"][:, 0],
+        "reward": (steps["reward"] * powers * valid).sum(axis=-1, dtype=np.float32),
+        "next_obs": {name: x[:, 1] for name, x in windows.obs.items()},
+        "terminated": steps["terminated"][last].astype(np.float32),
+        "discount": (discount**n).astype(np.float32),
+        "weight": steps["weight"][:, 0],
+        "extra": {
+            k.removeprefix("extra/"): x[:, 0] for k, x in steps.items() if k.startswith("extra/")
+        },
+    }
+
+
+def _places(rng: np.random.Generator, utd: int, batch: int, share: int) -> NDArray[np.int64]:
+    """Where rows go in the flattened (U, B): first the online ones, then the demo side in random
+    order, so that its two sources are spread over all U minibatches."""
+    grid = np.arange(utd * batch).reshape(utd, batch)
+    online, demo = grid[:, : batch - share].reshape(-1), grid[:, batch - share :].reshape(-1)
+    return np.concatenate([online, rng.permutation(demo)])
+
+
+def _scatter(
+    out: Minibatches, rows: Minibatches, places: NDArray[np.int64], shape: tuple[int, int]
+) -> None:
+    """Copy N rows of every leaf to their places in leaves of shape (U, B, ...), made if absent."""
+    for name, value in rows.items():
+        if isinstance(value, dict):
+            _scatter(out.setdefault(name, {}), value, places, shape)
+            continue
+        if name not in out:
+            out[name] = np.empty((*shape, *value.shape[1:]), value.dtype)
+        out[name].reshape(shape[0] * shape[1], *value.shape[1:])[places] = value
