@@ -28,7 +28,7 @@ from serl.agents.base import (
     check_range,
 )
 from serl.agents.optimizer import Learned, OptimizerConfig
-from serl.networks.critic import Critic, ensemble
+from serl.networks.critic import Critic, Ensemble
 from serl.networks.encoder import state_encoder
 from serl.networks.mlp import MLP
 from serl.networks.norm_act import ACTIVATIONS
@@ -144,8 +144,8 @@ class SAC:
         )
         critic_mlp = MLP(cfg.hidden, cfg.activation, cfg.layer_norm, cfg.dropout)
         critic = Critic(encoder, critic_mlp)
-        self.critics = ensemble(critic, cfg.num_critics)
-        self.target_critics = ensemble(critic, cfg.num_target_critics)
+        self.critics = Ensemble(critic, cfg.num_critics)
+        self.target_critics = Ensemble(critic, cfg.num_target_critics)
         self.temperature = Temperature(cfg.temperature)
         self.actor_tx, self.critic_tx = cfg.actor.make(), cfg.critic.make()
         self.temperature_tx = cfg.alpha.make()

@@ -26,17 +26,29 @@ class Critic(nn.Module):
         return nn.Dense(1, kernel_init=kernel_init)(self.mlp(x, train)).squeeze(-1)
 
 
-def ensemble(critic: Critic, size: int) -> nn.Module:
-    """`size` critics that share nothing, output layers included: (...) becomes (E, ...).
+class Ensemble(nn.Module):
+    """`size` critics that share nothing, output layers included: (...) becomes (size, ...).
 
     Every parameter leaf has a leading axis of members, so `leaf[subset]` holds the parameters of a
     smaller ensemble.
     """
-    return nn.vmap(
-        Critic,
-        variable_axes={"params": 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=(None, None, None),  # pyright: ignore[reportArgumentType]
-        out_axes=0,
-        axis_size=size,
-    )(encoder=critic.encoder, mlp=critic.mlp)
+
+    critic: Critic
+    size: int
+
+    @nn.compact
+    def __call__(
+        self, obs: Mapping[str, jax.Array], action: jax.Array, train: bool = False
+    ) -> jax.Array:
+        members = nn.vmap(
+            lambda critic, obs, action: critic(obs, action, train),
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            axis_size=self.size,
+        )
+
+        def repeat(leaf: jax.Array) -> jax.Array:
+            # One copy per member: XLA's CPU products with a shared operand transpose their result.
+            return jnp.broadcast_to(leaf, (self.size, *leaf.shape))
+
+        return members(self.critic, *jax.tree.map(repeat, (dict(obs), action)))
