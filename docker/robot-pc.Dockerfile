@@ -2,7 +2,7 @@
 #   docker build -f docker/robot-pc.Dockerfile -t serl-robot-pc .
 #   docker run --network host serl-robot-pc
 FROM python:3.10-slim
-RUN useradd --create-home serl
+RUN useradd --create-home --home-dir /serl serl
 WORKDIR /opt/serl
 COPY pyproject.toml README.md LICENSE ./
 COPY constraints constraints
@@ -15,6 +15,6 @@ COPY benchmarks benchmarks
 RUN pip install --no-cache-dir -c constraints/build.txt setuptools \
     && pip install --no-cache-dir --no-build-isolation -c constraints/base.txt .
 USER serl
-WORKDIR /home/serl
+WORKDIR /serl
 ENTRYPOINT ["serl"]
 CMD ["doctor"]

@@ -1,11 +1,11 @@
 # The workstation beside the arm, or a laptop: actor, learner and simulator, with off-screen OpenGL.
 #   docker build -f docker/workstation.Dockerfile -t serl-workstation .
-#   docker run -v "$PWD/runs:/home/serl/runs" serl-workstation
+#   docker run -v "$PWD/runs:/serl/runs" serl-workstation
 FROM python:3.11-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libegl1 libgles2 libgl1 libgl1-mesa-dri \
     && rm -rf /var/lib/apt/lists/*
-RUN useradd --create-home serl
+RUN useradd --create-home --home-dir /serl serl
 WORKDIR /opt/serl
 COPY pyproject.toml README.md LICENSE ./
 COPY constraints constraints
@@ -19,6 +19,6 @@ RUN pip install --no-cache-dir -c constraints/build.txt setuptools \
     && pip install --no-cache-dir --no-build-isolation -c constraints/full.txt ".[learner,sim,log]"
 ENV MUJOCO_GL=egl
 USER serl
-WORKDIR /home/serl
+WORKDIR /serl
 ENTRYPOINT ["serl"]
 CMD ["demo"]

@@ -18,7 +18,9 @@ from pathlib import Path
 import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYTHONS = ("3.11", "3.10", "3.12", "3.13")
+"""The first is the one that is developed on; the others take its versions where they can."""
 FULL = ("learner", "sim", "log", "dev")
 CUDA = ("learner-cuda",)
 HARDWARE = ("franky", "franky-sim", "devices", "cameras", "console", "wandb", "rerun", "fleet")
@@ -33,21 +35,22 @@ def main() -> None:
         sys.exit(f"lock needs Python {', '.join(missing)} too, or its lines would be lost.")
     with tempfile.TemporaryDirectory() as folder:
         pip = make_pip(Path(folder))
-        full = resolve(pip, interpreters, requirements(*FULL), {})
-        base = resolve(pip, interpreters, requirements(), full)
-        cuda = resolve(pip, interpreters, requirements(*CUDA), full)
-        hardware = resolve(pip, interpreters, requirements(*HARDWARE), full)
+        # All at once first, so that every extra can be installed beside every other.
+        everything = resolve(pip, interpreters, requirements(*FULL, *HARDWARE), {})
+        full = resolve(pip, interpreters, requirements(*FULL), everything)
+        base = resolve(pip, interpreters, requirements(), everything)
+        cuda = resolve(pip, interpreters, requirements(*CUDA), everything)
         build = resolve(pip, interpreters, build_requirements(), {})
     write("base", "the robot PC: no extra", base)
     write("full", f"[{','.join(FULL)}]", full)
     write("cuda", "beside full.txt: [learner-cuda]", only_new(cuda, full))
-    write("hardware", f"beside full.txt: [{','.join(HARDWARE)}]", only_new(hardware, full))
+    write("hardware", f"beside full.txt: [{','.join(HARDWARE)}]", only_new(everything, full))
     write("build", "the build back end", build)
 
 
 def requirements(*extras: str) -> list[str]:
     """The base requirements and those of some extras; an extra may name another of ours."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = PYPROJECT["project"]
     lines = list(project["dependencies"])
     todo = list(extras)
     while todo:
@@ -61,7 +64,7 @@ def requirements(*extras: str) -> list[str]:
 
 
 def build_requirements() -> list[str]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    return PYPROJECT["build-system"]["requires"]
 
 
 def find_python(version: str) -> str | None:
@@ -84,21 +87,34 @@ def resolve(
 ) -> Pins:
     """What pip would install into an empty environment of each Python."""
     pins: Pins = {}
+    for version, interpreter in interpreters.items():
+        same = {name: {version: next(iter(found.values()))} for name, found in pins.items()}
+        found, error = choose(pip, interpreter, requirements, {**same, **constraints})
+        if error:
+            found, error = choose(pip, interpreter, requirements, constraints)
+        if error:
+            sys.exit(f"pip found no versions for Python {version}:\n{error}")
+        for name, chosen in found.items():
+            pins.setdefault(name, {})[version] = chosen
+    return pins
+
+
+def choose(
+    pip: str, interpreter: str, requirements: list[str], constraints: Pins
+) -> tuple[dict[str, str], str]:
+    """pip's choice of versions for one Python, and what it says where there is none."""
     with tempfile.TemporaryDirectory() as folder:
         wanted, limits = Path(folder, "requirements.txt"), Path(folder, "constraints.txt")
         wanted.write_text("\n".join(requirements))
         limits.write_text("\n".join(lines(constraints)))
-        for version, interpreter in interpreters.items():
-            command = [pip, f"--python={interpreter}", "install", "--dry-run", "--quiet"]
-            command += ["--ignore-installed", "--only-binary=:all:", "--report=-"]
-            command += ["-r", str(wanted), "-c", str(limits)]
-            report = subprocess.run(command, capture_output=True, text=True, check=False)
-            if report.returncode:
-                sys.exit(f"pip found no versions for Python {version}:\n{report.stderr}")
-            for item in json.loads(report.stdout)["install"]:
-                name = re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower()
-                pins.setdefault(name, {})[version] = item["metadata"]["version"]
-    return pins
+        command = [pip, f"--python={interpreter}", "install", "--dry-run", "--ignore-installed"]
+        command += ["--quiet", "--only-binary=:all:", "--report=-"]
+        command += ["-r", str(wanted), "-c", str(limits)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {}, done.stderr
+    packages = [item["metadata"] for item in json.loads(done.stdout)["install"]]
+    return {re.sub(r"[-_.]+", "-", p["name"]).lower(): p["version"] for p in packages}, ""
 
 
 def only_new(pins: Pins, known: Pins) -> Pins:
@@ -114,22 +130,18 @@ def lines(pins: Pins) -> list[str]:
     ['tomli==2.5.0']
     """
     result = []
-    for name, by_python in sorted(pins.items()):
-        if len(set(by_python.values())) == 1:
-            result.append(f"{name}=={next(iter(by_python.values()))}")
-            continue
-        starts = [
-            v for i, v in enumerate(by_python) if not i or by_python[v] != _before(by_python, i)
+    for name, versions in sorted(pins.items()):
+        pythons = sorted(versions, key=lambda python: int(python.split(".")[1]))
+        spans = [
+            p for i, p in enumerate(pythons) if i == 0 or versions[p] != versions[pythons[i - 1]]
         ]
-        for i, start in enumerate(starts):
+        for i, start in enumerate(spans):
             marker = [f"python_version >= '{start}'"] if i else []
-            marker += [f"python_version < '{starts[i + 1]}'"] if i + 1 < len(starts) else []
-            result.append(f"{name}=={by_python[start]}; {' and '.join(marker)}")
+            marker += [f"python_version < '{spans[i + 1]}'"] if i + 1 < len(spans) else []
+            result.append(
+                "; ".join([f"{name}=={versions[start]}", " and ".join(marker)]).rstrip("; ")
+            )
     return result
-
-
-def _before(by_python: dict[str, str], i: int) -> str:
-    return list(by_python.values())[i - 1]
 
 
 def write(name: str, what: str, pins: Pins) -> None:
