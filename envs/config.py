@@ -137,6 +137,8 @@ class RobotEnvConfig:
     """Fields of the observation 'state', in order; `envs.spaces.ARM_FIELDS` and the task's own."""
     pose_frame: Literal["reset", "base"] = "reset"
     """tcp_pos and tcp_rotvec are relative to the TCP's pose at reset, or to the arm's base."""
+    intervention_hold_s: float = 0.5
+    """A human who lets go keeps the arms, at rest, for this long [s]. Source: SERL."""
     reset_speed_m_per_s: float = 0.4
     """Speed of the move to the start pose [m/s]; it turns at three times this, in rad/s."""
     reset_timeout_s: float = 10.0
@@ -186,7 +188,7 @@ class RobotEnvConfig:
             )
         for arm in self.arms:
             box = arm.box
-            if any(low >= high for low, high in zip(box.low_m, box.high_m)):  # noqa: B905 (3 each)
+            if any(low >= high for low, high in zip(box.low_m, box.high_m, strict=True)):
                 raise UserError(
                     f"safety box of arm {arm.name!r}: low {box.low_m} must be below high "
                     f"{box.high_m} on every axis."
@@ -197,7 +199,7 @@ class RobotEnvConfig:
                     f"safety box of arm {arm.name!r}: rotation {box.rotation_rad} reaches "
                     f"{widest:.2f} rad; each must be >= 0 and the corner at most 3 rad."
                 )
-            for low, x, high in zip(box.low_m, arm.start_pos_m, box.high_m):  # noqa: B905
+            for low, x, high in zip(box.low_m, arm.start_pos_m, box.high_m, strict=True):
                 if not low <= x <= high:
                     raise UserError(
                         f"arm {arm.name!r} starts at {arm.start_pos_m}, outside its safety box "

@@ -112,7 +112,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             raise UserError(_not_finite_action(wish, self.config))
         accepted = np.empty_like(wish)
         commands = {}
-        for arm, row, out in zip(self.config.arms, wish, accepted):  # noqa: B905 (3.10)
+        for arm, row, out in zip(self.config.arms, wish, accepted, strict=True):
             commands[arm.name] = self._command(arm, row, out)
         self.backend.command(commands)
         self.states = self.backend.advance(self.config.period_s)
@@ -159,14 +159,16 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         """A frame of the task's `video` camera."""
         if self.render_mode is None:
             return None
-        return self.frame("video", self.config.video_px, self.config.video_px)
+        return self.frame("video", self.config.video_px, self.config.video_px, pretty=True)
 
-    def frame(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
-        """A frame of any camera of the scene, (height, width, 3)."""
+    def frame(
+        self, camera: str, height: int, width: int, *, pretty: bool = False
+    ) -> NDArray[np.uint8]:
+        """A frame of any camera of the scene, (height, width, 3); `pretty` costs time."""
         scene = self.backend.scene
         if scene is None:
             raise UserError(f"camera {camera!r}: this backend has no scene to render.")
-        return scene.render(camera, height, width)
+        return scene.render(camera, height, width, pretty=pretty)
 
     def close(self) -> None:
         self.backend.close()

@@ -100,3 +100,12 @@ class Hold:
     @property
     def fraction(self) -> float:
         return self.count / self.steps
+
+
+def paced(move: Array, most: float = 0.9) -> Array:
+    """A move shortened in its own direction until no element exceeds `most`.
+
+    >>> paced(np.array([1.8, -0.9])).tolist()
+    [0.9, -0.45]
+    """
+    return move * min(1.0, most / max(1e-9, float(np.abs(move).max())))

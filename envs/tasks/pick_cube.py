@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.config import ActionConfig, ArmConfig, RobotEnvConfig, SafetyBox
-from envs.spaces import XYZ, FieldSpec
-from envs.tasks.base import TASKS, Hold, Outcome, View
+from envs.spaces import AXES, XYZ, FieldSpec
+from envs.tasks.base import TASKS, Hold, Outcome, View, paced
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ MJCF = f"""
       <geom name="cube" type="box" size="{CUBE_M / 2} {CUBE_M / 2} {CUBE_M / 2}" mass="0.1"
             friction="1 0.01 0.0001" rgba="0.85 0.22 0.16 1"/>
     </body>
-    <camera name="video" pos="1.25 -0.75 0.65" xyaxes="0.55 0.83 0 -0.33 0.22 0.92" fovy="42"/>
+    <camera name="video" pos="1.25 -0.9 0.72" xyaxes="0.711 0.703 0 -0.236 0.238 0.942" fovy="41"/>
   </worldbody>
 </mujoco>
 """
@@ -230,9 +230,8 @@ class PickCubeExpert:
         if action.frame == "tcp":
             displacement = displacement @ R_base_tcp
         full = np.zeros(6)
-        full[:3] = displacement / action.translation_step_m
-        full[:3] *= min(1.0, 0.9 / max(1e-9, float(np.abs(full[:3]).max())))
-        return full[[("x", "y", "z", "rx", "ry", "rz").index(axis) for axis in action.axes]]
+        full[:3] = paced(displacement / action.translation_step_m)
+        return full[[AXES.index(axis) for axis in action.axes]]
 
 
 TASKS.register("pick_cube")(PickCubeConfig)

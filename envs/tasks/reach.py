@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.config import ActionConfig, ArmConfig, RobotEnvConfig, SafetyBox
 from envs.spaces import AXES, XYZ, FieldSpec
-from envs.tasks.base import TASKS, Hold, Outcome, View
+from envs.tasks.base import TASKS, Hold, Outcome, View, paced
 
 Array = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ MJCF = """
       <geom type="capsule" fromto="0 -0.05 0 0 0.05 0" size="0.005" mass="0.001" contype="0"
             conaffinity="0" rgba="0.2 0.7 0.35 0.6"/>
     </body>
-    <camera name="video" pos="1.35 -0.85 0.75" xyaxes="0.55 0.83 0 -0.25 0.16 0.95" fovy="45"/>
+    <camera name="video" pos="1.35 -0.95 0.8" xyaxes="0.700 0.714 0 -0.234 0.229 0.945" fovy="41"/>
   </worldbody>
 </mujoco>
 """
@@ -176,8 +176,8 @@ class ReachExpert:
         if action.frame == "tcp":
             R = self._robot.states[arm].T_base_tcp[:3, :3]
             error = np.concatenate((error[:3] @ R, error[3:] @ R))
-        move = error / np.repeat([action.translation_step_m, action.rotation_step_rad], 3)
-        move = move[[AXES.index(axis) for axis in action.axes]]
+        steps = np.repeat([action.translation_step_m, action.rotation_step_rad], 3)
+        move = paced(error / steps)[[AXES.index(axis) for axis in action.axes]]
         noisy = move + self._noise * self._rng.standard_normal(move.shape)
         grip = [] if action.gripper == "none" else [1.0 if action.gripper == "width" else 0.0]
         return np.clip(np.append(noisy, grip), -1.0, 1.0).astype(np.float32)

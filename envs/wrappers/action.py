@@ -78,7 +78,7 @@ class AgentAction(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _to_robot(self, rows: Array) -> Array:
         full = np.zeros((len(self._arms), len(ARM_ACTION)))
         full[:, self._columns] = rows[:, : len(self._columns)]
-        for name, row, out in zip(self._arms, rows, full):  # noqa: B905 (3.10)
+        for name, row, out in zip(self._arms, rows, full, strict=True):
             out[6] = self._opening(name, row)
         return full.ravel()
 

@@ -40,8 +40,8 @@ class Intervention(gymnasium.Wrapper[Any, Any, Any, Any]):
     left of it), and `source` HUMAN for a human's step. Otherwise `source` is left to the caller,
     who knows whether a policy, a script or chance chose.
 
-    An arm the human does not move stays where it is. Hold-over between two inputs of one
-    correction is the device's.
+    An arm the human does not move stays where it is. After the last input the human keeps the arms
+    for `intervention_hold_s`: a puck that passes neutral does not hand them back.
     """
 
     def __init__(
@@ -53,9 +53,17 @@ class Intervention(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._arms = [arm.name for arm in config.arms]
         self._has_gripper = config.action.gripper != "none"
         self._device = device
+        self._hold_steps = round(config.intervention_hold_s * config.control_hz)
+        self._held = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        self._held = 0
+        return self.env.reset(seed=seed, options=options)
 
     def step(self, action: NDArray[Any]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        hands = self._device() if self._device is not None else None
+        hands = self._hands()
         chosen = np.asarray(action) if hands is None else self._from_hands(hands)
         obs, reward, terminated, truncated, info = self.env.step(chosen)
         info["requested_action"] = np.array(chosen, np.float32)
@@ -63,10 +71,20 @@ class Intervention(gymnasium.Wrapper[Any, Any, Any, Any]):
             info["source"] = int(Source.HUMAN)
         return obs, reward, terminated, truncated, info
 
+    def _hands(self) -> Mapping[str, Hand] | None:
+        """What the human asks now: nothing moves while the hold lasts, None after it."""
+        hands = self._device() if self._device is not None else None
+        if hands is not None:
+            self._held = self._hold_steps
+        elif self._held > 0:
+            self._held -= 1
+            hands = {}
+        return hands
+
     def _from_hands(self, hands: Mapping[str, Hand]) -> Array:
         """The human's wish in the agent's space, with the pose before the step."""
         base = np.zeros((len(self._arms), len(ARM_ACTION)))
-        for row, arm in zip(base, self._arms):  # noqa: B905 (3.10)
+        for row, arm in zip(base, self._arms, strict=True):
             if arm in hands:
                 row[:6] = hands[arm].twist
         rows = self._agent.subset(self._frame.to_tcp(base.ravel()))

@@ -72,7 +72,7 @@ class RelativeFrame(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not self._turn_actions:
             return action
         rows = np.array(action, np.float64).reshape(len(self._arms), len(ARM_ACTION))
-        for row, prefix in zip(rows, self._arms):  # noqa: B905 (3.10)
+        for row, prefix in zip(rows, self._arms, strict=True):
             row[0:3] = turns[prefix] @ row[0:3]
             row[3:6] = turns[prefix] @ row[3:6]
         return rows.ravel()
