@@ -163,9 +163,8 @@ def _gym_experiment(gym_id: str) -> Experiment:
     from serl.experiment import ActorConfig, Experiment, RatioConfig, ReplayConfig
 
     env = _gym_env(gym_id)
-    name = re.sub(r"[^a-z0-9]+", "_", gym_id.lower()).strip("_")
     return Experiment(
-        name=name,
+        name=slug(gym_id),
         env=env,
         agent=need("serl.agents.sac", "learner").GENERIC_SAC,
         demos=0,
@@ -173,6 +172,15 @@ def _gym_experiment(gym_id: str) -> Experiment:
         ratio=RatioConfig(updates_per_step=1.0),
         replay=ReplayConfig(start_records=500, demo_fraction=0.0),
     )
+
+
+def slug(text: str) -> str:
+    """A name for folders.
+
+    >>> slug("Pendulum-v1")
+    'pendulum_v1'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _gym_env(gym_id: str) -> EnvConfig:

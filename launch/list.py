@@ -30,7 +30,7 @@ def run(args: Namespace) -> int:
         for path, kind, value in leaves(selection.load()):
             print(f"--{path} {value!r}  ({kind})")
         return 0
-    if not selection.is_empty:
+    if selection != Selection():
         raise UserError("only `serl list settings` takes an experiment.")
     for kind in [args.kind] if args.kind else KINDS:
         print(f"{kind}:")

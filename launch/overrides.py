@@ -54,7 +54,9 @@ def _replace(config: Any, names: list[str], words: list[str], path: str) -> Any:
     if negated:
         name, words = name[3:], ["False"]
     if name not in fields:
-        raise unknown_name("setting", _flag(path), _flags(config, path, names))
+        prefix = path[: len(path) - len(".".join(names))]
+        flags = [_flag(prefix + field) for field in fields]
+        raise unknown_name("setting", _flag(prefix + name), flags)
     value = getattr(config, name)
     if rest:
         if not _is_config(value):
@@ -95,11 +97,8 @@ def _flag(path: str) -> str:
     return "--" + path.replace("_", "-")
 
 
-def _flags(config: Any, path: str, names: list[str]) -> list[str]:
-    """The flags beside the one that was not found."""
-    prefix = path[: len(path) - len(".".join(names))]
-    return [_flag(prefix + f.name) for f in dataclasses.fields(config)]
+_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
 def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    return _WORDS.get(hint, str(hint).replace("typing.", ""))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.arguments import Parser, add_experiment, add_supervised, number
-from launch.experiments import Selection
+from launch.experiments import Selection, slug
 from launch.processes import stop_on_signals
 from serl.data.demos import EpisodeMeta, load_folder, save_episode
 from serl.errors import UserError
@@ -191,6 +191,7 @@ def _expert(env_config: Any, env: Any) -> Any:
 
 
 def _name(selection: Selection) -> str:
+    """What the folder is called; with --task or --env no experiment is loaded."""
     if selection.task is not None:
         return selection.task
-    return selection.load().name
+    return slug(selection.env) if selection.env is not None else selection.load().name

@@ -30,6 +30,10 @@ class ReplayConfig:
     start_records: int = 500
     """Records in the replay before the first update."""
 
+    def __post_init__(self) -> None:
+        _refuse_outside("replay", self, capacity=(1, None), demo_fraction=(0, 1))
+        _refuse_outside("replay", self, n_step=(1, 1000), start_records=(1, self.capacity))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RatioConfig:
@@ -39,6 +43,9 @@ class RatioConfig:
     """Critic updates per env step that the learner aims at."""
     error_buffer_steps: float = 200.0
     """How far, in env steps, either side may run ahead before it waits."""
+
+    def __post_init__(self) -> None:
+        _refuse_outside("ratio", self, updates_per_step=(1e-6, 1e6), error_buffer_steps=(1, None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +57,11 @@ class ActorConfig:
     apply_params: str = "step"
     """'step' or 'episode': when a newer policy is taken up, always in the actor's own thread."""
 
+    def __post_init__(self) -> None:
+        _refuse_outside("actor", self, random_steps=(0, None))
+        if self.apply_params not in ("step", "episode"):
+            raise UserError(f"actor.apply_params {self.apply_params!r}: it is 'step' or 'episode'.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishConfig:
@@ -58,12 +70,18 @@ class PublishConfig:
     every_updates: int = 200
     every_s: float = 1.0
 
+    def __post_init__(self) -> None:
+        _refuse_outside("publish", self, every_updates=(1, None), every_s=(0.001, None))
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     every_updates: int = 4000
     keep: int = 3
     """The newest this many, and the best, are kept."""
+
+    def __post_init__(self) -> None:
+        _refuse_outside("checkpoint", self, every_updates=(1, None), keep=(1, None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +98,12 @@ class EvaluationConfig:
     """Training episodes between a failed gate and the next."""
     final_episodes: int = 100
 
+    def __post_init__(self) -> None:
+        _refuse_outside("evaluation", self, gate_episodes=(1, None), gate_passes=(1, None))
+        _refuse_outside("evaluation", self, gate_successes=(0, self.gate_episodes))
+        _refuse_outside("evaluation", self, trigger_successes=(0, None), retry_episodes=(0, None))
+        _refuse_outside("evaluation", self, final_episodes=(1, 1 << 24))
+
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
@@ -88,6 +112,9 @@ class BudgetConfig:
     wall_s: float = 600.0
     updates: int = 1_000_000
     env_steps: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        _refuse_outside("budget", self, wall_s=(1, None), updates=(1, None), env_steps=(1, None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +136,9 @@ class Experiment:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
+    def __post_init__(self) -> None:
+        _refuse_outside("experiment", self, demos=(0, None), seed=(0, 65535))
+
     def contract(self) -> dict[str, Any]:
         """What both sides must agree on, as JSON values."""
         spec = dataclasses.asdict(self.env.spec())
@@ -121,6 +151,12 @@ class Experiment:
                 **_jsonable(dataclasses.asdict(self.agent)),
             },
         }
+
+    def settings(self) -> dict[str, Any]:
+        """Everything else that shapes a run (ratios, budgets, cadence), as JSON values."""
+        names = ("replay", "ratio", "actor", "publish", "checkpoint", "evaluation", "budget")
+        parts = {name: _jsonable(dataclasses.asdict(getattr(self, name))) for name in names}
+        return {"demos": self.demos, "seed": self.seed, **parts}
 
     @property
     def hash(self) -> str:
@@ -157,6 +193,15 @@ def load_experiment(path: str | Path) -> Experiment:
             "see examples/pick_cube_state/experiment.py."
         )
     return experiment
+
+
+def _refuse_outside(part: str, config: Any, **ranges: tuple[float, float | None]) -> None:
+    """UserError for a field that is not within [low, high]; a high of None is no limit."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if not low <= value or (high is not None and value > high):
+            allowed = f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
+            raise UserError(f"{part}.{name} is {value}; it must be {allowed}.")
 
 
 def _jsonable(value: Any) -> Any:
