@@ -274,8 +274,15 @@ def _over_when_stdin_closes() -> threading.Event:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A free port below the ephemeral range: a dialling actor's own socket never takes it."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # taken; try another
+            return port
+    raise RuntimeError("no free port among 100 tried between 20000 and 32000")
 
 
 def main() -> None:

@@ -128,6 +128,7 @@ class RpcServer:
         _check_exposure(address, token, tls, insecure_lan, "listening on")
         limits = limits or Limits()
         self._services = services
+        self._started = False
         self.guard: TokenGuard | None = None
         if token is not None:
             token = _checked_token(token, "the token")
@@ -150,12 +151,15 @@ class RpcServer:
 
     def start(self) -> None:
         """Serve, and say so through the health service."""
+        self._started = True
         self.grpc.start()
         for name in ("", *self._services):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_s: float = 1.0) -> None:
         """Refuse new calls, let running ones end for `grace_s`, release the port."""
+        if not self._started:
+            self.grpc.start()  # gRPC gives up a port only by stopping a server that ran
         self._health.enter_graceful_shutdown()
         self.grpc.stop(grace_s).wait()
 
