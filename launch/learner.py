@@ -65,7 +65,7 @@ def run(args: Namespace) -> int:
             path=args.run_dir,
             resume=args.resume,
         )
-    resume = folder.has_checkpoint if supervised else args.resume
+    resume = folder.begun if supervised else args.resume
     learner = need("serl.learner", "learner")
     with StatusTeller(folder.status_path("learner"), quiet=supervised) as teller:
         learner.run_learner(

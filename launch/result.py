@@ -26,7 +26,7 @@ FIELDS = (
     "env_steps",
     "updates",
     "wall_s",
-    "shortfall_steps",
+    "shortfall_updates",
     "machine",
     "per_episode",
 )
@@ -50,8 +50,8 @@ def make_result(
     control_hz = getattr(experiment.env, "control_hz", None)
     why = evaluation.get("why")
     known = {
-        **learner,
         **evaluation,
+        **learner,
         "experiment": experiment.name,
         "seed": experiment.seed,
         "version": version(),
@@ -74,9 +74,9 @@ def summary(run: Run, result: dict[str, Any], video: Path | None) -> str:
     )
     if result["passed"] is False:
         lines.append(f"training ended before the gates were passed: {result['stopped_by']}")
-    if result["shortfall_steps"]:
+    if result["shortfall_updates"]:
         lines.append(
-            f"the learner fell {result['shortfall_steps']:.0f} env steps short of its ratio"
+            f"the learner fell {result['shortfall_updates']:.0f} updates short of its ratio"
         )
     places = {
         "result": run.result,

@@ -38,6 +38,11 @@ class Run(RunFolder):
         return self.result.is_file()
 
     @property
+    def begun(self) -> bool:
+        """Whether a learner has trained here, so that it must go on rather than start."""
+        return self.version.is_file() or self.has_checkpoint
+
+    @property
     def has_checkpoint(self) -> bool:
         """Whether a learner has something to go on from."""
         return self.checkpoints.is_dir() and any(p.is_dir() for p in self.checkpoints.iterdir())

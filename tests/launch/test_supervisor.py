@@ -206,6 +206,6 @@ def test_no_child_outlives_a_killed_supervisor(tmp_path):
     parent, children = start_parent(tmp_path, STUBBORN)
     parent.kill()
     parent.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=WAIT_S)
+    _, alive = psutil.wait_procs(children, timeout=WAIT_S)
     assert not alive
     assert (tmp_path / "learner" / "checkpoint").read_text() == "saved"
