@@ -1,0 +1,345 @@
+"""The actor process: acts in the env, hands each step on, and tests the policy it has.
+
+One loop in the main thread. A record is in the spool before the next action is chosen; the
+network never holds up the arm. Newer policies are taken up here, at a step or an episode boundary.
+When recent episodes are good the actor freezes its policy, evaluates it, and on passing runs the
+final test: evaluation steps never reach the channel.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serl.channel.client import ChannelClient
+from serl.checkpoint import save_policy
+from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
+from serl.experiment import Experiment
+from serl.gates import SuccessWindow
+from serl.metrics import MetricsWriter
+from serl.policy import PolicyInHand
+from serl.records import RecordBuilder
+from serl.run_folder import RunFolder
+from serl.seeds import Purpose, episode_seed
+from serl.timing import Rate
+from serl.types import Source
+
+log = logging.getLogger(__name__)
+
+STATUS_EVERY_S = 0.5
+
+
+class Actor:
+    """One actor of a run.
+
+    Args:
+        experiment: what is learned; the same file as the learner's.
+        run_dir: where this actor keeps its spool, logs and results.
+        learner_address: 'host:port'.
+        rpc: token, tls and insecure_lan of the channel (serl.rpc).
+        evaluate: whether this actor runs gates and the final test; one actor of a run does.
+        on_status: told the state of things about twice a second.
+        stop: set from outside to end cleanly after the current step.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        run_dir: Path,
+        learner_address: str,
+        rpc: dict[str, Any] | None = None,
+        evaluate: bool = True,
+        wandb: bool = False,
+        on_status: Callable[[dict[str, Any]], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.experiment = experiment
+        self.run = RunFolder(run_dir)
+        self.evaluates = evaluate
+        self.stop = stop or threading.Event()
+        self._on_status = on_status or (lambda status: None)
+        self._next_status = 0.0
+        self.phase = "starting"
+        self.spec = experiment.env.spec()
+        self.agent = experiment.agent.make(self.spec)
+        self.env = experiment.env.make()
+        self.records = RecordBuilder(self.spec)
+        self.window = SuccessWindow(experiment.evaluation)
+        self.env_steps = 0
+        self.episodes = 0
+        self.evaluation_done = self.evaluation_total = 0
+        self._restore()
+        self.client = ChannelClient(
+            learner_address,
+            experiment.contract(),
+            self.spec,
+            self.run.spool,
+            **(rpc or {}),
+        )
+        self.metrics = MetricsWriter(self.run.path, "actor", wandb=wandb)
+        self.policy = PolicyInHand(self.agent, experiment.seed)
+        self._rate = Rate()
+
+    def run_until_done(self) -> dict[str, Any]:
+        """Act until stopped, or until the final test is done; returns its result and counters."""
+        result: EvaluationResult | None = None
+        try:
+            self._connect()
+            while result is None and not self._should_end():
+                self._wait_for_policy()
+                if self._should_end():
+                    break
+                self._episode()
+                if self.evaluates and self.window.due() and self._passes_gates():
+                    result = self._final("passed")
+            if result is None and self.evaluates and self._budget_spent():
+                result = self._final(self.client.stop_requested or "budget spent")
+            self.phase = "sending the last steps"
+            self._status(force=True)
+            self.client.flush(timeout_s=10.0)
+        finally:
+            self._close()
+        return {
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "finished": result is not None,
+        }
+
+    # Training.
+
+    def _episode(self) -> None:
+        """One training episode, step by step into the channel."""
+        self.phase = "training"
+        if not self._wait_for_space():
+            return
+        episode = self.client.begin_episode()
+        seed = episode_seed(
+            Purpose.TRAIN, self.experiment.seed, episode, lane=int(self.client.actor_id[:3], 16)
+        )
+        obs, info = self.env.reset(seed=seed)
+        self.client.send(self.records.first(episode, obs, info))
+        total, steps, over, success = 0.0, 0, False, False
+        if self.experiment.actor.apply_params == "episode":
+            self.policy.take(self.client)
+        while not over:
+            if not self._wait_for_credit():
+                return
+            if self.experiment.actor.apply_params == "step":
+                self.policy.take(self.client)
+            action, source = self._choose(obs)
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            self.client.send(
+                self.records.step(
+                    action=action,
+                    obs=obs,
+                    reward=float(reward),
+                    terminated=terminated,
+                    truncated=truncated,
+                    info=info,
+                    source=source,
+                    policy_version=self.policy.version,
+                )
+            )
+            total += float(reward)
+            steps += 1
+            self.env_steps += 1
+            self._rate.add(1)
+            success = success or bool(info.get("success", False))
+            over = terminated or truncated
+            self._status()
+            if self.stop.is_set():
+                return
+        self._ended(steps, total, success)
+
+    def _choose(self, obs: dict[str, Any]) -> tuple[np.ndarray, Source]:
+        if self.env_steps < self.experiment.actor.random_steps:
+            return self.env.action_space.sample(), Source.RANDOM
+        return self.policy.act(obs, deterministic=False), Source.POLICY
+
+    def _ended(self, steps: int, total: float, success: bool) -> None:
+        self.episodes += 1
+        self.window.add(success)
+        values = {
+            "episode/return": total,
+            "episode/steps": steps,
+            "episode/success": float(success),
+            "episode/success_last_20": self.window.successes / max(1, len(self.window.recent)),
+            "policy/version": self.policy.version,
+            "policy/age_s": self.policy.age_s,
+            "env_steps": self.env_steps,
+            "env_steps_per_s": self._rate.per_s(),
+        }
+        self.metrics.log(self.env_steps, values)
+        self.client.report("episode", values)
+        self._save_state()
+
+    # Testing.
+
+    def _passes_gates(self) -> bool:
+        """Freeze the policy in hand; True when it passes every gate in a row."""
+        config = self.experiment.evaluation
+        version = self.policy.version
+        for number in range(config.gate_passes):
+            seeds = self.window.gate_seeds(self.experiment.seed)
+            self.phase = f"gate {number + 1} of {config.gate_passes}, version {version}"
+            failures_allowed = config.gate_episodes - config.gate_successes
+            result = self._evaluate(seeds, failures_allowed)
+            self.client.report(
+                "gate",
+                {"version": version, "successes": result.successes, "episodes": len(seeds)},
+            )
+            log.info("version %d: gate %d/%d", version, result.successes, len(seeds))
+            if result.successes < config.gate_successes:
+                self.window.gate_failed()
+                self._save_state()
+                return False
+        return True
+
+    def _final(self, why: str) -> EvaluationResult:
+        """The final test of the policy in hand, on seeds no one has trained or tuned on."""
+        version = self.policy.version
+        self.client.report("final_started", {"version": version, "why": why})
+        save_policy(
+            self.run.policy,
+            version=version,
+            params=self.policy.params,
+            spec=self.spec,
+            meta={"experiment": self.experiment.name, "hash": self.experiment.hash},
+        )
+        count = self.experiment.evaluation.final_episodes
+        self.phase = f"final test, version {version}"
+        seeds = [episode_seed(Purpose.FINAL, self.experiment.seed, k) for k in range(count)]
+        result = self._evaluate(seeds, failures_allowed=count)
+        if len(result.episodes) == count:
+            outcome = {
+                "version": version,
+                "why": why,
+                "env_steps": self.env_steps,
+                "finished_wall_s": time.time(),
+                **result.to_json(),
+            }
+            self.run.write(self.run.evaluation, outcome)
+            outcome.pop("per_episode")
+            self.client.report("final", outcome)
+        return result
+
+    def _evaluate(self, seeds: list[int], failures_allowed: int) -> EvaluationResult:
+        """Deterministic episodes of the policy in hand; ends early once too many have failed."""
+        failures = 0
+
+        def on_episode(episode: EpisodeResult) -> None:
+            nonlocal failures
+            failures += not episode.success
+            self.evaluation_done += 1
+            self._status()
+
+        self.evaluation_done, self.evaluation_total = 0, len(seeds)
+        result = evaluate(
+            lambda obs: self.policy.act(obs, deterministic=True),
+            self.env,
+            seeds,
+            on_episode=on_episode,
+            should_stop=lambda: self.stop.is_set() or failures > failures_allowed,
+        )
+        self.evaluation_total = 0
+        return result
+
+    # Waiting, each time saying for what.
+
+    def _connect(self) -> None:
+        self.phase = f"waiting for the learner at {self.client.address}"
+        self._status(force=True)
+        self.client.connect(wait=True, stop=self.stop)
+
+    def _wait_for_policy(self) -> None:
+        """Without a policy of this run the arm does not move."""
+        while not self.policy.take(self.client) and self.policy.version < 0:
+            if self._should_end():
+                return
+            self.phase = "waiting for the learner's first policy"
+            self._status()
+            self.client.wait_for_params(timeout_s=0.2)
+
+    def _wait_for_credit(self) -> bool:
+        """In lockstep, wait while the learner is behind; False when it is time to end."""
+        while not self.client.wait_for_credit(timeout_s=0.2):
+            self.phase = "waiting for the learner to catch up"
+            self._status()
+            if self._should_end():
+                return False
+        self.phase = "training"
+        return True
+
+    def _wait_for_space(self) -> bool:
+        """A full spool holds the arm between episodes: records are never dropped."""
+        while not self.client.wait_for_space(timeout_s=0.5):
+            self.phase = "holding: the spool is full until the learner takes records"
+            self._status()
+            if self._should_end():
+                return False
+        return True
+
+    def _should_end(self) -> bool:
+        return self.stop.is_set() or self.client.stop_requested is not None
+
+    def _budget_spent(self) -> bool:
+        reason = self.client.stop_requested
+        return reason is not None and not self.stop.is_set() and self.policy.version >= 0
+
+    # Bookkeeping.
+
+    def status(self) -> dict[str, Any]:
+        """The state of things, for the live view."""
+        return {
+            "phase": self.phase,
+            "env_steps": self.env_steps,
+            "env_steps_per_s": self._rate.per_s(),
+            "episodes": self.episodes,
+            "success_last_20": self.window.successes,
+            "episodes_in_window": len(self.window.recent),
+            "policy_version": self.policy.version,
+            "policy_age_s": self.policy.age_s,
+            "evaluation_done": self.evaluation_done if self.evaluation_total else None,
+            "evaluation_total": self.evaluation_total or None,
+            "gates": self.window.gates_run,
+        }
+
+    def _status(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now >= self._next_status:
+            self._next_status = now + STATUS_EVERY_S
+            self._on_status(self.status())
+
+    def _save_state(self) -> None:
+        self.run.write(
+            self.run.actor_state,
+            {
+                "env_steps": self.env_steps,
+                "episodes": self.episodes,
+                "window": self.window.state(),
+            },
+        )
+
+    def _restore(self) -> None:
+        if self.run.actor_state.exists():
+            state = self.run.read(self.run.actor_state)
+            self.env_steps, self.episodes = state["env_steps"], state["episodes"]
+            self.window.restore(state["window"])
+
+    def _close(self) -> None:
+        self.client.close()
+        self.env.close()
+        self.metrics.close()
+        self._status(force=True)
+
+
+def run_actor(experiment: Experiment, **options: Any) -> dict[str, Any]:
+    """Make an Actor and run it to its end; see `Actor` for the options."""
+    return Actor(experiment, **options).run_until_done()

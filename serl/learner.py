@@ -1,0 +1,400 @@
+"""The learner process: takes steps in, trains, gives policies out.
+
+One loop in the main thread: wait for the limiter, take a batch, update, and now and then publish,
+log and checkpoint. Steps arrive on the channel's threads and are committed to the replay there. It
+needs the experiment's spec, not its robot: no simulator, camera or device is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from serl.agents.base import Batch, check_finite, example_batch
+from serl.channel.server import ChannelServer
+from serl.checkpoint import Checkpoints
+from serl.data.demos import load_folder, load_into
+from serl.data.limiter import RatioLimiter
+from serl.data.mixing import MixedSampler
+from serl.data.prefetch import Prefetch
+from serl.data.replay import Replay
+from serl.errors import UserError
+from serl.experiment import Experiment
+from serl.metrics import MetricsWriter
+from serl.run_folder import RunFolder
+from serl.timing import Every, Rate
+from serl.warm_start import networks_of, take_data
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY_S = 1.0
+STATUS_EVERY_S = 0.5
+ALONE_S = 10.0
+"""Without any actor for this long, the final test is given up on [s]."""
+
+
+class Learner:
+    """One run's learner, from an empty folder or a checkpoint to the last update.
+
+    Args:
+        experiment: what is learned.
+        run_dir: the run's folder on this machine.
+        demos: folder of demonstration episodes; None for none.
+        bind: 'host:port' of the channel; port 0 takes a free one.
+        rpc: token, tls and insecure_lan of the channel (serl.rpc).
+        demos_expected: wait until the folder holds this many.
+        resume: go on from the newest checkpoint and the replay.
+        init_from: another run of equal spec whose networks to start from.
+        with_data: also take that run's demos and replay.
+        wandb: also log to Weights & Biases.
+        on_status: told the state of things about twice a second.
+        stop: set from outside to end cleanly.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        run_dir: Path,
+        demos: Path | None = None,
+        bind: str = "127.0.0.1:0",
+        rpc: dict[str, Any] | None = None,
+        demos_expected: int = 0,
+        resume: bool = False,
+        init_from: Path | None = None,
+        with_data: bool = False,
+        wandb: bool = False,
+        on_status: Callable[[dict[str, Any]], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.experiment = experiment
+        self.run = RunFolder(run_dir)
+        self.demos = demos
+        self.demos_expected = demos_expected
+        self.stop = stop or threading.Event()
+        self._on_status = on_status or (lambda status: None)
+        self.phase = "starting"
+        self.updates = 0
+        self.version = 0
+        self.best_gate = -1
+        self._wall_before_s = 0.0
+        self._started = time.monotonic()
+        self._ended: str | None = None
+        self._final: dict[str, Any] | None = None
+        self._rate = Rate()
+
+        self.run_id = self.run.open_as(experiment)
+        if init_from is not None and with_data and not resume:
+            take_data(RunFolder(init_from), self.run)
+        self.spec = experiment.env.spec()
+        self.agent = experiment.agent.make(self.spec)
+        self.per_call, self.size = experiment.agent.utd_ratio, experiment.agent.batch_size
+        self.state = self.agent.init(jax.random.key(experiment.seed))
+        self.rng = np.random.default_rng([experiment.seed, 1])
+        with ExitStack() as opened:
+            self.checkpoints = opened.enter_context(
+                Checkpoints(self.run.checkpoints, keep=experiment.checkpoint.keep)
+            )
+            if self.checkpoints.latest() is not None and not resume:
+                raise UserError(
+                    f"run {run_dir} already holds checkpoints; add --resume to go on, "
+                    "or choose another --run-dir."
+                )
+            capacity = experiment.replay.capacity
+            self.replay = opened.enter_context(Replay(self.run.replay, self.spec, capacity))
+            self.demo_replay = opened.enter_context(
+                Replay(self.run.demo_replay, self.spec, capacity)
+            )
+            self.limiter = RatioLimiter(
+                experiment.ratio.updates_per_step,
+                experiment.ratio.error_buffer_steps,
+                experiment.replay.start_records,
+            )
+            if resume:
+                self._restore()
+            elif init_from is not None:
+                self.state = networks_of(RunFolder(init_from), self.state, experiment)
+            self.limiter.restore({"steps": self.steps, "updates": self.updates})
+            self.metrics = opened.enter_context(
+                MetricsWriter(self.run.path, "learner", wandb=wandb)
+            )
+            self.server = ChannelServer(
+                bind,
+                experiment.contract(),
+                self.spec,
+                self,
+                self.run_id,
+                steps=self.steps,
+                **(rpc or {}),
+            )
+            self._opened = opened.pop_all()
+
+    @property
+    def steps(self) -> int:
+        """Training env steps committed in this run: records, but the first of each episode."""
+        return self.replay.records_committed - self.replay.episodes
+
+    # The channel's sink: called on its threads.
+
+    def append(self, actor_id: str, records: np.ndarray) -> int:
+        """Commit records and count the env steps among them. Returns how many were new."""
+        new = self.replay.append(actor_id, records)
+        self.limiter.on_steps(int(np.count_nonzero(records["index"][len(records) - new :])))
+        self.server.set_allowance(self.limiter.step_allowance())
+        return new
+
+    def high_water(self, actor_id: str) -> tuple[int, int] | None:
+        """The newest committed (episode, index) of an actor."""
+        return self.replay.high_water(actor_id)
+
+    # The loop.
+
+    def run_until_done(self) -> dict[str, Any]:
+        """Serve and train until something ends it; returns the counters and why it ended."""
+        with self._opened:
+            self.server.set_allowance(self.limiter.step_allowance())
+            self.server.start()
+            self._opened.callback(self.server.close)
+            log.info("learner listens on port %d, run %s", self.server.port, self.run_id)
+            self._load_demos()
+            self._warm_up()
+            self._publish()
+            self._train()
+            self._save()
+            self._wait_for_final_test()
+        result = self._result()
+        self.run.write(self.run.learner_result, result)
+        return result
+
+    def _train(self) -> None:
+        """Update until the budget is spent, a policy has passed, or someone asks to stop."""
+        save_every = self.experiment.checkpoint.every_updates
+        log_due, status_due = Every(LOG_EVERY_S), Every(STATUS_EVERY_S)
+        next_save = self.updates + save_every
+        batches: Prefetch[Any] | None = None
+        metrics = None
+        try:
+            while not self._over():
+                if self._wait_turn():
+                    batches = batches or self._batches()
+                    self.phase = "training"
+                    self.state, metrics = self.agent.update(self.state, batches.get())
+                    self.updates += self.per_call
+                    self._rate.add(self.per_call)
+                    self.limiter.on_updates(self.per_call)
+                    self.server.set_allowance(self.limiter.step_allowance())
+                    if self._publish_due():
+                        self._publish()
+                    if self.updates >= next_save:
+                        next_save = self.updates + save_every
+                        self._save(batches)
+                if metrics is not None and log_due():
+                    self._log(metrics)
+                if status_due():
+                    self._handle_events(batches)
+                    self._on_status(self.status())
+        finally:
+            if batches is not None:
+                self.rng.bit_generator.state = batches.state()
+                batches.close()
+
+    def _batches(self) -> Prefetch[Any]:
+        """A thread that draws minibatches ahead and moves them to the device."""
+        config = self.experiment.replay
+        sampler = MixedSampler(
+            self.replay,
+            self.demo_replay if len(self.demo_replay) else None,
+            demo_fraction=config.demo_fraction,
+            n_step=config.n_step,
+            discount=self.experiment.agent.discount,
+        )
+
+        def draw(rng: np.random.Generator) -> Batch:
+            return Batch(**sampler.sample(rng, self.per_call, self.size))
+
+        return Prefetch(draw, np.random.default_rng(self.rng.bit_generator))
+
+    def _wait_turn(self) -> bool:
+        """True when the limiter lets the learner update; else wait a little and say for what."""
+        if self.limiter.wait_may_update(self.per_call, timeout_s=0.2):
+            return True
+        need = self.experiment.replay.start_records
+        if self.steps < need:
+            self.phase = f"waiting for data: {self.steps} of {need} steps"
+        else:
+            self.phase = "waiting for actors: updates are ahead of env steps"
+        return False
+
+    def _over(self) -> bool:
+        """Whether training ends here; the first reason is kept."""
+        if self._ended is None:
+            self._ended = self._reason_to_end()
+        return self._ended is not None
+
+    def _reason_to_end(self) -> str | None:
+        budget = self.experiment.budget
+        if self.stop.is_set():
+            return "stopped"
+        if self.updates >= budget.updates:
+            return f"budget of {budget.updates} updates spent"
+        if self.steps >= budget.env_steps:
+            return f"budget of {budget.env_steps} env steps spent"
+        if self.wall_s >= budget.wall_s:
+            return f"budget of {budget.wall_s:g} s spent"
+        return None
+
+    # Before the loop.
+
+    def _load_demos(self) -> None:
+        """Put every demonstration into its replay, waiting for the expected number first."""
+        if self.demos is None:
+            return
+        episodes, damaged = load_folder(self.demos, self.spec)
+        while len(episodes) < self.demos_expected and not self.stop.is_set():
+            self.phase = f"waiting for demonstrations: {len(episodes)} of {self.demos_expected}"
+            self._on_status(self.status())
+            self.stop.wait(0.2)
+            episodes, damaged = load_folder(self.demos, self.spec)
+        for problem in damaged:
+            log.warning("%s", problem)
+        load_into(self.demo_replay, episodes)
+
+    def _warm_up(self) -> None:
+        """Compile the update before the first batch is due; the state is left as it is."""
+        self.phase = "compiling the update"
+        self._on_status(self.status())
+        example = example_batch(self.spec, np.random.default_rng(0), (self.per_call, self.size))
+        self.agent.update(jax.tree.map(jnp.copy, self.state), example)
+
+    # Giving policies out.
+
+    def _publish_due(self) -> bool:
+        cadence = self.experiment.publish
+        return (
+            self.updates - self._published_updates >= cadence.every_updates
+            or time.monotonic() - self._published_at >= cadence.every_s
+        )
+
+    def _publish(self) -> None:
+        """Hand out the policy as the next version; numbers never repeat, whatever was killed."""
+        self.version += 1
+        self.run.write(self.run.version, self.version)
+        params = jax.tree.map(np.asarray, self.agent.policy_params(self.state))
+        self.server.publish(self.version, params)
+        self._published_updates, self._published_at = self.updates, time.monotonic()
+
+    # Hearing from actors.
+
+    def _handle_events(self, batches: Prefetch[Any] | None = None) -> None:
+        for event in self.server.events():
+            if event.kind == "gate" and event.data["successes"] > self.best_gate:
+                self.best_gate = int(event.data["successes"])
+                self._save(batches, best=True)
+            elif event.kind == "final_started":
+                self._ended = self._ended or str(event.data["why"])
+            elif event.kind == "final":
+                self._final = event.data
+
+    def _wait_for_final_test(self) -> None:
+        """Ask the actors to end; serve on until the final test is reported or all are gone."""
+        if self.stop.is_set():
+            self.server.request_stop("the learner was stopped")
+            self.server.wait_until_quiet(timeout_s=2.0)
+            return
+        if self._ended != "passed":
+            self.server.request_stop(self._ended or "training is over")
+        self.phase = "waiting for the final test"
+        status_due = Every(STATUS_EVERY_S)
+        last_seen = time.monotonic()
+        while self._final is None and not self.stop.is_set():
+            self._handle_events()
+            if status_due():
+                self._on_status(self.status())
+            if self.server.actors():
+                last_seen = time.monotonic()
+            elif time.monotonic() - last_seen > ALONE_S:
+                log.warning("no actor is left to run the final test; ending without it")
+                break
+            self.stop.wait(0.1)
+        self.server.request_stop("finished")
+        self.server.wait_until_quiet(timeout_s=5.0)
+
+    # Bookkeeping.
+
+    @property
+    def wall_s(self) -> float:
+        """Time this run's learner has been up, over all its lives [s]."""
+        return self._wall_before_s + time.monotonic() - self._started
+
+    def status(self) -> dict[str, Any]:
+        """The state of things, for the live view."""
+        return {
+            "phase": self.phase,
+            "updates": self.updates,
+            "updates_per_s": self._rate.per_s(),
+            "env_steps": self.steps,
+            "replay_records": len(self.replay),
+            "demos": self.demo_replay.episodes,
+            "policy_version": self.version,
+            "shortfall_updates": self.limiter.shortfall,
+            "wall_s": self.wall_s,
+            "actors": len(self.server.actors()),
+            "port": self.server.port,
+        }
+
+    def _log(self, metrics: dict[str, Any]) -> None:
+        """Write the newest metrics; a number that is not finite ends the run before it is saved."""
+        check_finite(metrics, self.updates)
+        values = {key: float(value) for key, value in metrics.items()}
+        status = {k: v for k, v in self.status().items() if isinstance(v, int | float)}
+        channel = {f"channel/{k}": v for k, v in self.server.counters.items()}
+        self.metrics.log(self.updates, {**values, **status, **channel})
+
+    def _save(self, batches: Prefetch[Any] | None = None, best: bool = False) -> None:
+        """Checkpoint everything that sampling and updating depend on."""
+        rng = batches.state() if batches is not None else self.rng.bit_generator.state
+        extra = {
+            "updates": self.updates,
+            "version": self.version,
+            "best_gate": self.best_gate,
+            "wall_s": self.wall_s,
+            "rng": json.dumps(rng),
+        }
+        self.checkpoints.save(self.updates, self.state, extra, best=best)
+
+    def _restore(self) -> None:
+        """The newest checkpoint; a run killed before its first one starts from its replay."""
+        if self.run.version.exists():
+            self.version = int(self.run.read(self.run.version))
+        if self.checkpoints.latest() is None:
+            return
+        self.state, extra = self.checkpoints.restore(None, self.state)
+        self.updates, self.best_gate = int(extra["updates"]), int(extra["best_gate"])
+        self._wall_before_s = float(extra["wall_s"])
+        self.rng.bit_generator.state = json.loads(extra["rng"])
+
+    def _result(self) -> dict[str, Any]:
+        return {
+            "updates": self.updates,
+            "env_steps": self.steps,
+            "policy_version": self.version,
+            "wall_s": self.wall_s,
+            "shortfall_updates": self.limiter.shortfall,
+            "ended": self._ended,
+            "final": self._final,
+        }
+
+
+def run_learner(experiment: Experiment, **options: Any) -> dict[str, Any]:
+    """Make a Learner and run it to its end; see `Learner` for the options."""
+    return Learner(experiment, **options).run_until_done()
