@@ -72,6 +72,10 @@ class Agent(Protocol):
         donates `state`."""
         ...
 
+    def compile(self, state: Any) -> None:
+        """Compile `update` ahead of the first batch; `state` is left as it is."""
+        ...
+
     def policy_params(self, state: Any) -> Any:
         """Only what acts: the pytree that is published to actors."""
         ...
@@ -80,6 +84,12 @@ class Agent(Protocol):
         self, params: Any, obs: dict[str, jax.Array], key: jax.Array, deterministic: bool
     ) -> jax.Array:
         """One action (A,) from unbatched observations. Compiled once per `deterministic`."""
+        ...
+
+    def act_with(
+        self, params: Any, obs: dict[str, jax.Array], noise: jax.Array | None
+    ) -> jax.Array:
+        """As `act`, from standard normal `noise` (A,) drawn elsewhere; None is deterministic."""
         ...
 
 

@@ -15,6 +15,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from serl.agents import sac_losses
@@ -26,6 +27,7 @@ from serl.agents.base import (
     all_finite,
     check_choice,
     check_range,
+    example_batch,
 )
 from serl.agents.optimizer import Learned, OptimizerConfig
 from serl.networks.critic import Critic, Ensemble
@@ -189,6 +191,13 @@ class SAC:
         state, actor_metrics = self.update_actor(state, batches)
         metrics = {**critic_metrics, **actor_metrics}
         return replace(state, step=state.step + 1), {**metrics, "finite": all_finite(metrics)}
+
+    def compile(self, state: SACState) -> None:
+        """Compile `update` ahead of the first batch; `state` is left as it is."""
+        cfg = self.config
+        shape = (cfg.utd_ratio, cfg.batch_size)
+        batches = example_batch(self.spec, np.random.default_rng(0), shape, cfg.discount)
+        jax.block_until_ready(self.update(jax.tree.map(jnp.copy, state), batches))
 
     def update_critics(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
         """U critic updates, one per minibatch, each followed by its target update.
