@@ -7,7 +7,7 @@ wall clock. The same control loop runs in both.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from threading import RLock
 
@@ -26,6 +26,7 @@ from robot_servers.types import (
     MotionLimits,
     RobotDescription,
     RobotState,
+    SceneObject,
 )
 from serl.errors import UserError, unknown_name
 
@@ -136,12 +137,16 @@ class MujocoBackend:
             self._run_loop(world.physics, world.arms, 0)
             self._forget_commands()
 
-    def reset(self, objects: object, q_rad: Mapping[str, Array]) -> Mapping[str, RobotState]:
+    def reset(
+        self, objects: Sequence[SceneObject], q_rad: Mapping[str, Array]
+    ) -> Mapping[str, RobotState]:
         """See Scene.reset."""
         with self._lock:
-            self.world.reset(objects, q_rad)  # pyright: ignore[reportArgumentType]
+            self.world.reset(objects, q_rad)
             self._forget_commands()
-            return self.states()
+        if self._metronome is not None:
+            self._metronome.sync()
+        return self.states()
 
     def states(self) -> Mapping[str, RobotState]:
         """The newest sample of every arm."""

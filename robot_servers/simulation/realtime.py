@@ -26,8 +26,13 @@ class Metronome:
         self._count = 0
         self._deadline = 0
         self._stopping = False
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
+
+    @property
+    def count(self) -> int:
+        """Ticks so far."""
+        return self._count
 
     def start(self) -> None:
         self._thread.start()
@@ -37,8 +42,13 @@ class Metronome:
         self._stopping = True
         self._thread.join()
 
-    def wait_ticks(self, ticks: int) -> int:
-        """Wait until `ticks` after the last deadline; 1 if that had passed already, else 0.
+    def sync(self) -> None:
+        """The next deadline counts from now."""
+        with self._ticked:
+            self._deadline = self._count
+
+    def wait_ticks(self, ticks: int) -> bool:
+        """Wait until `ticks` after the last deadline; True if that had passed already.
 
         The deadline advances by `ticks`, so a rate is kept without drift; after an overrun it
         starts again from now.
@@ -47,20 +57,20 @@ class Metronome:
             self._deadline += ticks
             overrun = self._count >= self._deadline
             if overrun:
-                self._deadline = self._count + (0 if ticks == 0 else 1)
+                self._deadline = self._count + 1
             while self._count < self._deadline and self._error is None:
                 if not self._ticked.wait(WAIT_LIMIT_S):
                     raise TimeoutError(f"physics: no tick for {WAIT_LIMIT_S:g} s")
             if self._error is not None:
                 raise RuntimeError("the physics thread has failed") from self._error
-        return int(overrun)
+        return overrun
 
     def _run(self) -> None:
         next_ns = time.monotonic_ns()
         while not self._stopping:
             try:
                 self._tick()
-            except BaseException as error:  # handed to the caller of wait_ticks
+            except Exception as error:  # handed to the caller of wait_ticks
                 with self._ticked:
                     self._error = error
                     self._ticked.notify_all()

@@ -16,7 +16,7 @@ from robot_servers.models.panda import looks
 COLLISION_GROUP = 3
 """Geom group that viewers and `render` leave out."""
 
-PAD_FRICTION = (0.1, 0.01, 0.0001)
+PAD_FRICTION = (0.01, 0.01, 0.0001)
 """Sliding, torsional [m], rolling [m]. MuJoCo takes the larger of two coefficients, so the sliding
 friction of a grasp is the object's own: a task can vary it."""
 
