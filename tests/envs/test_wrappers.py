@@ -84,6 +84,16 @@ def variants():
         env.close()
 
 
+def origin_and_axes(env):
+    """What the next displacement is added to, and the agent's axes in base."""
+    robot = env.unwrapped
+    action, T_tcp = robot.config.action, robot.states[""].T_base_tcp
+    T = T_tcp if action.reference == "measured" else robot.references[""]
+    limits = robot.limits[""]
+    R = T_tcp[:3, :3] if action.frame == "tcp" else np.eye(3)
+    return limits.nearest(T, limits.window(T_tcp)), R
+
+
 def accepted(env):
     """The reference and the gripper target the arm has accepted."""
     robot = env.unwrapped
@@ -118,9 +128,16 @@ def test_replaying_the_executed_action_accepts_the_same_target(
         policy = np.zeros(size)
     else:
         policy = np.array(wish[:size])
+    T_before, R = origin_and_axes(env)
     info = env.step(policy)[4]
     T, width = accepted(env)
     executed = info["executed_action"]
+    moved = se3.pose_error(T, T_before)
+    action = env.unwrapped.config.action
+    along = np.concatenate([moved[:3] @ R, moved[3:] @ R])
+    along /= np.repeat([action.translation_step_m, action.rotation_step_rad], 3)
+    expected = [along[AXES.index(axis)] for axis in action.axes]
+    np.testing.assert_allclose(executed[: len(expected)], expected, atol=1e-5)
     assert executed.dtype == np.float32
     assert env.action_space.contains(executed)
     assert info.get("source", Source.POLICY) == (Source.HUMAN if human else Source.POLICY)
@@ -253,6 +270,22 @@ def test_the_measured_reference_adds_the_action_to_the_measured_pose():
     env.step(np.array([-0.5, 0, 0, 0]))
     moved = env.unwrapped.references[""][:3, 3] - state.T_base_tcp[:3, 3]
     np.testing.assert_allclose(moved, state.T_base_tcp[:3, 0] * -0.01, atol=1e-9)
+
+
+def test_a_shoved_arm_drags_its_reference_along():
+    """A human who shoves the arm aside is not fought with the whole of the stored way back."""
+    env = Corner(action=ActionConfig(max_lead_m=0.02)).make()
+    env.reset(seed=0)
+    robot = env.unwrapped
+    robot.backend.scene.push(np.array([-90.0, 0, 0, 0, 0, 0]))
+    leads = []
+    for _ in range(5):
+        before = robot.states[""].T_base_tcp[:3, 3]
+        info = env.step(np.zeros(4))[4]
+        leads.append(np.abs(robot.references[""][:3, 3] - before).max())
+        np.testing.assert_allclose(info["executed_action"], 0, atol=1e-6)
+    assert max(leads) <= 0.02 + 1e-9
+    assert robot.references[""][0, 3] < 0.55
 
 
 def test_pushing_into_the_table_never_stores_more_than_the_lead():
