@@ -49,6 +49,12 @@ def test_half_of_every_minibatch_is_from_the_demo_side(online, demos):
     assert (share < 1).all()  # both kinds in each minibatch, not sorted into the first ones
 
 
+def test_interventions_alone_are_a_demo_side(online):
+    batch = MixedSampler(online, None).sample(np.random.default_rng(0), 5, 16)
+    _, episode, index = np.moveaxis(batch["next_obs"]["state"], -1, 0)
+    assert ((index % 3 == 1) & (episode % 2 == 1))[:, 8:].all()
+
+
 def test_without_demos_or_interventions_the_batch_is_online(kit, folder):
     with Replay(folder, kit.state_spec(), 100) as replay:
         sampler = MixedSampler(replay, None)

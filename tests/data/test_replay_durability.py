@@ -81,33 +81,72 @@ def check_against_acknowledged(kit, spec, folder: Path, acks: Path) -> None:
                 np.testing.assert_array_equal(s.records[name], sent[name], name)
 
 
+@pytest.mark.parametrize("unflushed", [4, 20])
 @pytest.mark.parametrize("images", [False, True], ids=["state", "images"])
 def test_after_a_host_crash_all_that_was_flushed_is_there_and_whole(
-    kit, folder, monkeypatch, images
+    kit, folder, monkeypatch, images, unflushed
 ):
+    """Also when more was written since than the ring has room for beside its live rows."""
     spec = kit.image_spec() if images else kit.state_spec()
     replay = Replay(folder / "a", spec, 50, segment_bytes=700, sync_s=100.0)
     model = kit.Naive(50)
-    for episode in range(6):
+    for episode in range(6 + unflushed):
         rows = kit.records(spec, 1, episode, 0, 11)
         replay.append("one", rows)
         model.append("one", rows)
-    replay.sync()
-    for episode in range(6, 10):  # may or may not reach the disk
-        replay.append("one", kit.records(spec, 1, episode, 0, 11))
+        if episode == 5:
+            replay.sync()
+    durable, head = replay._durable, replay.records_committed
+    assert 66 <= durable < head
     shutil.copytree(folder / "a", folder / "b")
     replay.close()
-    scramble_what_was_not_flushed(folder / "b", spec, first=66, count=44, ring=50 + 64)
+    scramble_what_was_not_flushed(folder / "b", spec, durable, head - durable, ring=50 + 64)
     monkeypatch.setattr(serl.data.replay, "boot_id", lambda: "another boot")
+    del model.rows[durable:]
 
     with Replay(folder / "b", spec, 50, segment_bytes=700, sync_s=100.0) as replay:
-        assert replay.high_water("one") == (5, 10)
-        assert replay.records_committed == 66
-        seen = np.concatenate([e.records for e in replay.iter_episodes()])
-        kept = np.array([model.rows[s][1] for s in model.live])
-        for name in kept.dtype.names or ():
-            np.testing.assert_array_equal(seen[name], kept[name], name)
-        assert replay.append("one", kit.records(spec, 1, 6, 0, 11)) == 11
+        assert replay.high_water("one") == model.high_water("one")
+        assert replay.records_committed == durable
+        check_rows(replay, model)
+        assert replay.append("one", kit.records(spec, 1, durable // 11, 0, 11)) == 11
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["state", "images"])
+def test_a_journal_that_lost_much_leaves_only_rows_that_are_their_own(kit, folder, images):
+    """More than a kill takes, as after a hand-made repair: rows already written over are gone,
+    the others are whole, and the replay goes on from there."""
+    spec = kit.image_spec() if images else kit.state_spec()
+    model = kit.Naive(50)
+    with Replay(folder, spec, 50, segment_bytes=700, sync_s=100.0) as replay:
+        for episode in range(60):
+            rows = kit.records(spec, 1, episode, 0, 5)
+            replay.append("one", rows)
+            model.append("one", rows)
+        replay.sync()
+        replay.compress()
+    journal = folder / "journal.log"
+    text = journal.read_bytes()
+    journal.write_bytes(text[: text.index(b'"rows":[215,') - 10])
+    del model.rows[215:]
+    with Replay(folder, spec, 50, segment_bytes=700, sync_s=100.0) as replay:
+        assert replay.records_committed == 215
+        model.capacity = len(replay)
+        assert model.capacity < 50
+        check_rows(replay, model)
+        rows = kit.records(spec, 1, 43, 0, 30)
+        replay.append("one", rows)
+        model.append("one", rows)
+        model.capacity = len(replay)
+        check_rows(replay, model)
+
+
+def check_rows(replay: Replay, model) -> None:
+    """One actor's rows, in order of arrival, equal the model's."""
+    seen = [e.records for e in replay.iter_episodes()]
+    kept = np.array([model.rows[s][1] for s in model.live], replay.dtype)
+    for name in kept.dtype.names or ():
+        found = np.concatenate([kept[name][:0], *[rows[name] for rows in seen]])
+        np.testing.assert_array_equal(found, kept[name], name)
 
 
 def scramble_what_was_not_flushed(folder: Path, spec, first: int, count: int, ring: int) -> None:
