@@ -21,17 +21,24 @@ class Curve:
     y: Sequence[float | None]
 
 
-def plot(curves: Sequence[Curve], *, x_label: str, y_label: str, y_low: float | None = None) -> str:
+def plot(
+    curves: Sequence[Curve],
+    *,
+    x_label: str,
+    y_label: str,
+    x_show: Sequence[float] = (),
+    y_show: Sequence[float] = (),
+) -> str:
     """An <svg> with axes, ticks, a legend when there are several curves, and the curves.
 
     Args:
-        y_low: where the y axis begins; None fits the data.
+        x_show, y_show: values that the axes must reach, whatever the data.
     """
     points = [(x, y) for c in curves for x, y in zip(c.x, c.y, strict=True) if y is not None]
     if not points:
         return f'<p class="empty">No data for {html.escape(y_label)}.</p>'
-    x_range = _range([x for x, _ in points], None)
-    y_range = _range([y for _, y in points], y_low)
+    x_range = _range([*(x for x, _ in points), *x_show])
+    y_range = _range([*(y for _, y in points), *y_show])
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(y_label)}">',
         *_axes(x_range, y_range, x_label, y_label),
@@ -69,9 +76,8 @@ def thinned(curve: Curve, most: int = 400) -> Curve:
     return Curve(name=curve.name, x=x, y=y)
 
 
-def _range(values: Sequence[float], low: float | None) -> tuple[float, float]:
-    least = min(values) if low is None else min(low, *values)
-    most = max(values)
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    least, most = min(values), max(values)
     if most - least < 1e-12 * max(1.0, abs(most)):
         least, most = least - 0.5 * abs(least or 1), most + 0.5 * abs(most or 1)
     return least, most

@@ -7,6 +7,7 @@ import html
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +19,43 @@ from serl.metrics import read_metrics
 MAX_EMBEDDED_BYTES = 8_000_000
 """A larger video is linked instead, so that the page stays quick to open."""
 
-PLOTS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], float | None], ...] = (
-    (
+
+@dataclass(frozen=True)
+class Figure:
+    """One plot: curves over time, each a (process, key in metrics.jsonl, name)."""
+
+    title: str
+    unit: str
+    curves: tuple[tuple[str, str, str], ...]
+    y_show: tuple[float, ...] = ()
+    """Values that the y axis reaches, whatever the data."""
+
+
+FIGURES = (
+    Figure(
         "Success, last 20 episodes",
         "share",
         (("actor", "episode/success_last_20", "training"),),
-        0.0,
+        (0, 1),
     ),
-    ("Return of training episodes", "return", (("actor", "episode/return", "return"),), None),
-    ("Episode length", "steps", (("actor", "episode/steps", "steps"),), 0.0),
-    (
+    Figure("Return of training episodes", "return", (("actor", "episode/return", "return"),)),
+    Figure("Episode length", "steps", (("actor", "episode/steps", "steps"),), (0,)),
+    Figure(
         "Speed",
         "per second",
-        (
-            ("learner", "updates_per_s", "critic updates"),
-            ("actor", "env_steps_per_s", "env steps"),
-        ),
-        0.0,
+        (("learner", "updates_per_s", "critic updates"), ("actor", "env_steps_per_s", "env steps")),
+        (0,),
     ),
-    ("Critic loss", "loss", (("learner", "critic/loss", "critic"),), 0.0),
-    (
+    Figure("Critic loss", "loss", (("learner", "critic/loss", "critic"),), (0,)),
+    Figure(
         "Value",
         "Q",
         (("learner", "critic/q_mean", "Q"), ("learner", "critic/target_mean", "target")),
-        None,
     ),
-    ("Policy entropy", "nats", (("learner", "actor/entropy", "entropy"),), None),
-    ("Policy age at the actor", "seconds", (("actor", "policy/age_s", "age"),), 0.0),
-    ("Replay", "records", (("learner", "replay_records", "records"),), 0.0),
+    Figure("Policy entropy", "nats", (("learner", "actor/entropy", "entropy"),)),
+    Figure("Policy age at the actor", "seconds", (("actor", "policy/age_s", "age"),), (0,)),
+    Figure("Replay", "records", (("learner", "replay_records", "records"),), (0,)),
 )
-"""Title, unit, (process, key in metrics.jsonl, name of the curve) ..., where y begins."""
 
 
 def write_report(run: Run, result: dict[str, Any], video: Path | None) -> Path:
@@ -84,14 +92,21 @@ def table(rows: Sequence[tuple[str, Any]]) -> str:
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:
-    """One figure for each of PLOTS that the run has data for."""
-    start_s = min((row["t_s"] for row in rows), default=0.0)
+    """Each of FIGURES that the run has data for."""
+    stamps = [row["t_s"] for row in rows] or [0.0]
+    start_s, span = min(stamps), (0.0, (max(stamps) - min(stamps)) / 60)
     figures = []
-    for title, unit, sources, y_low in PLOTS:
-        curves = [c for s in sources if (c := _curve(rows, *s, start_s)).x]
+    for figure in FIGURES:
+        curves = [c for s in figure.curves if (c := _curve(rows, *s, start_s)).x]
         if curves:
-            svg = plot([thinned(c) for c in curves], x_label="minutes", y_label=title, y_low=y_low)
-            caption = f"{html.escape(title)} <span>[{html.escape(unit)}]</span>"
+            svg = plot(
+                [thinned(c) for c in curves],
+                x_label="minutes",
+                y_label=figure.title,
+                x_show=span,
+                y_show=figure.y_show,
+            )
+            caption = f"{html.escape(figure.title)} <span>[{figure.unit}]</span>"
             figures.append(f"<figure><figcaption>{caption}</figcaption>{svg}</figure>")
     return figures or ["<p class=empty>The run logged no metrics.</p>"]
 

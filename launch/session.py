@@ -21,7 +21,7 @@ from serl.experiment import Experiment
 from serl.timing import Every
 
 VIDEO_EPISODES = 3
-VIDEO_TIMEOUT_S = 180.0
+VIDEO_TIMEOUT_S = 300.0
 SAVE_CLOCK_EVERY_S = 5.0
 
 
@@ -142,7 +142,7 @@ class Session:
         if start.record:
             recorder = serl("record", *chosen, "--into", self.run.demos, "--demos", start.record)
             recorder += ["--status", str(self.run.status_path("record"))]
-            children.insert(0, self._child("record", recorder))
+            children.insert(0, self._child("recorder", recorder))
         return children
 
     def _child(self, name: str, argv: list[str]) -> Child:
@@ -163,6 +163,7 @@ class Session:
         if path.is_file() or asked.stop or not self.run.policy.is_file():
             return path if path.is_file() else None
         argv = serl("evaluate", self.run.path, "--episodes", VIDEO_EPISODES, "--video", path)
+        print(f"filming {VIDEO_EPISODES} episodes ...", flush=True)
         child = self._child("film", [*argv, "--film-only"])
         child.start()
         deadline = time.monotonic() + VIDEO_TIMEOUT_S

@@ -39,7 +39,8 @@ def add_data(parser: Parser) -> None:
 
 def check_data(args: Namespace) -> Path | None:
     """The folder of --init-from, if any. Raises UserError for flags that do not go together."""
-    if args.demos is not None and not args.demos.is_dir():
+    awaited = getattr(args, "demos_expected", 0) > 0
+    if args.demos is not None and not args.demos.is_dir() and not awaited:
         raise UserError(f"no folder of demonstrations at {args.demos}; record some: `serl record`.")
     if args.with_data and args.init_from is None:
         raise UserError("--with-data takes the data of a run; name it with --init-from.")
