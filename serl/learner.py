@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from serl.agents.base import Batch, check_finite, example_batch
+from serl.agents.base import Batch, check_finite
 from serl.channel.server import ChannelServer
 from serl.checkpoint import Checkpoints
 from serl.data.demos import load_folder, load_into
@@ -273,8 +272,7 @@ class Learner:
         """Compile the update before the first batch is due; the state is left as it is."""
         self.phase = "compiling the update"
         self._on_status(self.status())
-        example = example_batch(self.spec, np.random.default_rng(0), (self.per_call, self.size))
-        self.agent.update(jax.tree.map(jnp.copy, self.state), example)
+        self.agent.compile(self.state)
 
     # Giving policies out.
 

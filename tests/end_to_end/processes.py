@@ -32,7 +32,9 @@ def serl(*words: object, log: Path, env: dict[str, str] | None = None) -> subpro
         )
 
 
-def until(what: str, found: Callable[[], Any], timeout_s: float = 90.0, log: Path | None = None) -> Any:
+def until(
+    what: str, found: Callable[[], Any], timeout_s: float = 90.0, log: Path | None = None
+) -> Any:
     """What `found` returns once it is true; fails saying what did not come, and the log's end."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
