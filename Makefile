@@ -1,7 +1,6 @@
 # The commands of this repository. README.md says which two to start with; `make help` lists all.
 SHELL := /bin/bash
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
 # Which Python makes .venv; empty: the first suitable one (tools/find_python.sh).
 PYTHON ?=
 # Further arguments for pytest: make test ARGS="-k replay -x"
@@ -15,10 +14,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(VENV)/.installed  ## everything into .venv, at pinned versions; does nothing when up to date
+setup: .venv/.installed  ## everything into .venv, at pinned versions; does nothing when up to date
 
-$(VENV)/.installed: pyproject.toml $(wildcard constraints/*.txt) tools/setup.sh tools/setup_gl.sh
-	@tools/setup.sh $(VENV) "$(PYTHON)"
+.venv/.installed: pyproject.toml $(wildcard constraints/*.txt) tools/setup.sh
+	@tools/setup.sh "$(PYTHON)"
 	@touch $@
 
 demo: setup  ## train pick_cube in simulation and print the success rate (ARGS="--seed 1")

@@ -42,10 +42,10 @@ def main() -> None:
         cuda = resolve(pip, interpreters, requirements(*CUDA), everything)
         build = resolve(pip, interpreters, build_requirements(), {})
     write("base", "the robot PC: no extra", base)
-    write("full", f"[{','.join(FULL)}]", full)
+    write("full", f"extras [{','.join(FULL)}]", full)
     write("cuda", "beside full.txt: [learner-cuda]", only_new(cuda, full))
     write("hardware", f"beside full.txt: [{','.join(HARDWARE)}]", only_new(everything, full))
-    write("build", "the build back end", build)
+    write("build", "the build back end and the installer", build)
 
 
 def requirements(*extras: str) -> list[str]:
@@ -64,7 +64,8 @@ def requirements(*extras: str) -> list[str]:
 
 
 def build_requirements() -> list[str]:
-    return PYPROJECT["build-system"]["requires"]
+    """The build back end, and the installer."""
+    return [*PYPROJECT["build-system"]["requires"], "uv"]
 
 
 def find_python(version: str) -> str | None:
@@ -145,7 +146,7 @@ def lines(pins: Pins) -> list[str]:
 
 
 def write(name: str, what: str, pins: Pins) -> None:
-    head = f"# Pinned versions for {what}. Written by `make lock`; do not edit.\n"
+    head = f"# Pinned versions, {what}. Written by `make lock`; do not edit.\n"
     path = ROOT / "constraints" / f"{name}.txt"
     path.write_text(head + "\n".join(lines(pins)) + "\n")
     sys.stdout.write(f"{path.relative_to(ROOT)}: {len(pins)} packages\n")

@@ -7,12 +7,14 @@ import importlib
 import pkgutil
 import sys
 
-ROOMS = ("robot_servers", "serl.types", "serl.registry", "serl.rpc", "serl.errors")
-RECORDING = (
+ROOMS = (
+    "robot_servers",
+    "serl.types",
+    "serl.registry",
+    "serl.rpc",
+    "serl.errors",
     "serl.data.demos",
     "serl.channel.client",
-    "envs.devices",
-    "envs.cameras",
     "launch.main",
 )
 FOREIGN = ("jax", "flax", "mujoco", "gymnasium", "numba")
@@ -20,9 +22,7 @@ FOREIGN = ("jax", "flax", "mujoco", "gymnasium", "numba")
 
 def main() -> None:
     count = 0
-    for room in (*ROOMS, *RECORDING):
-        if not _exists(room):
-            continue  # envs.devices and envs.cameras come with later parts
+    for room in ROOMS:
         package = importlib.import_module(room)
         count += 1
         for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{room}."):
@@ -32,15 +32,6 @@ def main() -> None:
     if loaded:
         sys.exit(f"robot-pc: importing on the robot PC loaded {', '.join(loaded)}")
     sys.stdout.write(f"robot-pc: Python {sys.version.split()[0]}, {count} modules, no JAX\n")
-
-
-def _exists(module: str) -> bool:
-    """Whether a module is part of this version; a module that fails to import is not 'missing'."""
-    parent, _, name = module.rpartition(".")
-    if not parent:
-        return True
-    path = importlib.import_module(parent).__path__
-    return any(found.name == name for found in pkgutil.iter_modules(path))
 
 
 if __name__ == "__main__":

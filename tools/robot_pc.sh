@@ -4,22 +4,20 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$1
-venv=.venv-robot-$version
+venv=$PWD/.venv-robot-$version
 
 if ! python=$(tools/find_python.sh "$version" 2>/dev/null); then
     echo "robot-pc: no Python $version here, not checked"
     exit 0
 fi
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+[ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"
 stamp=$venv/.installed
 if [ ! -e "$stamp" ] || [ -n "$(find pyproject.toml constraints/base.txt -newer "$stamp")" ]; then
-    "${pip[@]}" -c constraints/base.txt dist/*.whl
+    tools/install.sh "$venv/bin/python" -c constraints/base.txt dist/*.whl
     touch "$stamp"
 fi
-"${pip[@]}" --no-deps --force-reinstall dist/*.whl
+tools/install.sh "$venv/bin/python" --no-deps --force-reinstall dist/*.whl
 check=$PWD/tools/robot_pc.py
-bin=$PWD/$venv/bin
 cd / # so that the tree's packages cannot be the ones imported
-"$bin/python" "$check"
-"$bin/serl" --help >/dev/null
+"$venv/bin/python" "$check"
+"$venv/bin/serl" --help >/dev/null

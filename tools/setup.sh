@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # Fills .venv with everything that `make demo` and `make test` need, at the pinned versions.
-#   setup.sh VENV PYTHON
-# PYTHON may be empty: then one is looked for.
+#   setup.sh [PYTHON]
+# Without PYTHON one is looked for; .venv keeps the one it has.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-venv=$1
-python=${2:-}
+python=${1:-}
 
-if [ ! -x "$venv/bin/python" ]; then
+if [ ! -x .venv/bin/python ]; then
     [ -n "$python" ] || python=$(tools/find_python.sh)
-    echo "setup: $venv with $("$python" --version)"
-    "$python" -m venv "$venv"
+    echo "setup: .venv with $("$python" --version)"
+    "$python" -m venv .venv
 fi
 
 extras=learner,sim,log,dev
@@ -22,8 +21,7 @@ if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU
 fi
 
 # The build back end is pinned too, hence no build isolation.
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
-"${pip[@]}" -c constraints/build.txt setuptools
-"${pip[@]}" "${constraints[@]}" --no-build-isolation --editable ".[$extras]"
+tools/install.sh .venv/bin/python -c constraints/build.txt uv setuptools
+tools/install.sh .venv/bin/python "${constraints[@]}" --no-build-isolation --editable ".[$extras]"
 
-tools/setup_gl.sh "$venv"
+tools/setup_gl.sh .venv

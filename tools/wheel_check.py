@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+import sysconfig
 from pathlib import Path
 
 PACKAGES = ("serl", "robot_servers", "envs", "launch", "benchmarks", "examples")
@@ -9,9 +10,8 @@ PACKAGES = ("serl", "robot_servers", "envs", "launch", "benchmarks", "examples")
 
 def main() -> None:
     home = Path(sys.prefix)
-    installed = importlib.metadata.files("serl-suite")
-    assert installed, "the wheel is not installed"
-    there = {str(file) for file in installed}
+    found = list(importlib.metadata.distributions(name="serl-suite", path=[_packages()]))
+    there = {str(file) for wheel in found for file in wheel.files or ()}
     listed = Path("files")
     tracked = listed.read_text().split() if listed.exists() else []
     lost = [file for file in tracked if file not in there and not file.endswith((".png", ".npz"))]
@@ -23,6 +23,7 @@ def main() -> None:
         if home not in where.parents:
             sys.exit(f"wheel-check: {name} is imported from {where}, not from the wheel")
 
+    sys.modules["numba"] = None  # pyright: ignore[reportArgumentType]: compiling takes 20 s
     from envs.tasks.base import TASKS
 
     for name in TASKS:  # reads the arm and scene models from the wheel
@@ -31,6 +32,11 @@ def main() -> None:
         env.step(env.action_space.sample())
         env.close()
     sys.stdout.write(f"wheel-check: {len(there)} files; stepped {', '.join(TASKS)}\n")
+
+
+def _packages() -> str:
+    """This environment's own, not those that PYTHONPATH adds."""
+    return sysconfig.get_path("purelib")
 
 
 if __name__ == "__main__":

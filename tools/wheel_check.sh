@@ -5,13 +5,13 @@
 # install (a .pth file) is not active on PYTHONPATH. tools/robot_pc.sh installs requirements afresh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$1
+python=$PWD/$1
 
 away=$(mktemp -d)
 trap 'rm -rf "$away"' EXIT
 packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$python" -m venv --without-pip "$away/venv"
-"$python" -m pip --python "$away/venv/bin/python" install --quiet --no-deps --no-index dist/*.whl
+tools/install.sh "$away/venv/bin/python" --no-deps dist/*.whl
 cp tools/wheel_check.py "$away"
 git ls-files -- serl robot_servers envs launch examples benchmarks >"$away/files" 2>/dev/null || rm "$away/files"
 
