@@ -37,6 +37,7 @@ __all__ = [
     "quat_from_matrix",
     "rotvec_from_matrix",
     "rpy_from_matrix",
+    "skew",
 ]
 
 
@@ -138,6 +139,12 @@ def interpolate(T_start: Array, T_end: Array, fraction: float) -> Array:
     return apply_displacement(T_start, fraction * pose_error(T_end, T_start))
 
 
+def skew(p: Array) -> Array:
+    """[p], (3, 3): `skew(p) @ v` is the cross product p x v."""
+    x, y, z = p
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+
+
 def adjoint(T_a_b: Array) -> Array:
     """Ad(T_a_b), (6, 6): carries a twist (linear, angular) of a body from frame b to frame a.
 
@@ -146,10 +153,9 @@ def adjoint(T_a_b: Array) -> Array:
     The cross term stands in the upper right block because linear comes first.
     """
     R, p = T_a_b[:3, :3], T_a_b[:3, 3]
-    p_hat = np.array([[0, -p[2], p[1]], [p[2], 0, -p[0]], [-p[1], p[0], 0]])
     Ad = np.zeros((6, 6))
     Ad[:3, :3] = R
-    Ad[:3, 3:] = p_hat @ R
+    Ad[:3, 3:] = skew(p) @ R
     Ad[3:, 3:] = R
     return Ad
 

@@ -57,6 +57,11 @@ class ArmParts:
     root_body: int
     T_world_base: Array
 
+    @property
+    def base_turn(self) -> Array:
+        """R_base_world (3, 3)."""
+        return self.T_world_base[:3, :3].T
+
 
 class World:
     """One compiled cell. Rebuilt when a scene is loaded.
@@ -161,7 +166,7 @@ class World:
             q_rad=q,
             dq_rad_per_s=dq,
             tau_nm=arms.tau[a, : len(q)].copy(),
-            T_base_tcp=tick.tcp_pose(self.physics, arms, a),
+            T_base_tcp=self._tcp_pose(a),
             twist_base_tcp=self._twist(a),
             wrench_base_ext=self._wrench(a),
             T_base_ref=arms.T_base_ref[a].copy(),
@@ -192,12 +197,20 @@ class World:
         body = part.wrench_bodies[0]
         wrench = part.T_world_base[:3, :3] @ np.reshape(wrench_base, (2, 3)).T  # (3, 2)
         arm = self.data.site_xpos[part.site] - self.data.xipos[body]
-        torque = wrench[:, 1] + np.cross(arm, wrench[:, 0])
+        torque = wrench[:, 1] + se3.skew(arm) @ wrench[:, 0]
         self.data.xfrc_applied[body] = np.concatenate([wrench[:, 0], torque])
 
     def _joints(self, a: int) -> tuple[Array, Array]:
         n, q, dof = self.arms.joints[a], self.arms.first_q[a], self.arms.first_dof[a]
         return self.data.qpos[q : q + n].copy(), self.data.qvel[dof : dof + n].copy()
+
+    def _tcp_pose(self, a: int) -> Array:
+        """T_base_tcp (4, 4); NumPy's way, as `tick.tcp_pose` is slow when not compiled."""
+        part = self.parts[a]
+        T = np.eye(4)
+        T[:3, :3] = part.base_turn @ self.physics.site_xmat[part.site]
+        T[:3, 3] = part.base_turn @ (self.physics.site_xpos[part.site] - part.T_world_base[:3, 3])
+        return T
 
     def _hold(self, a: int) -> None:
         tick.hold_reference(self.physics, self.arms, a)
@@ -239,7 +252,9 @@ class World:
         part = self.parts[a]
         torque, force = self.data.cfrc_ext[part.wrench_bodies].sum(axis=0).reshape(2, 3)
         offset = self.data.subtree_com[part.root_body] - self.data.site_xpos[part.site]
-        return _rotate(part.T_world_base, np.concatenate([force, torque + np.cross(offset, force)]))
+        return _rotate(
+            part.T_world_base, np.concatenate([force, torque + se3.skew(offset) @ force])
+        )
 
     def _set_properties(self, objects: Sequence[SceneObject]) -> None:
         """Mass and friction of this episode; the model's own where none is given."""
