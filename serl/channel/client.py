@@ -97,7 +97,7 @@ class ChannelClient:
         duplicate_wait_s: float = 45.0,
     ) -> None:
         self.address = address
-        self.record_dtype = record_dtype(spec)
+        self.record_dtype = self._seen_dtype = record_dtype(spec)
         self._peer = f"learner at {address}"
         self._contract, self._spec = canonical_json(contract), spec.to_json()
         self._hash = contract_hash(contract)
@@ -211,8 +211,10 @@ class ChannelClient:
         the disk is full; the record may then be sent again.
         """
         self._raise_failure()
-        if record.dtype is not self.record_dtype and record.dtype != self.record_dtype:
-            raise ValueError(f"a record of dtype {record.dtype}; the spec's is {self.record_dtype}")
+        if record.dtype is not self._seen_dtype:
+            if record.dtype != self.record_dtype:
+                raise ValueError(f"a record of {record.dtype}; the spec's is {self.record_dtype}")
+            self._seen_dtype = record.dtype  # comparing two structures takes longer than sending
         row = record.reshape(())[()] if isinstance(record, np.ndarray) else record
         key = (int(row["episode"]), int(row["index"]))
         if key != self._next:

@@ -3,7 +3,8 @@
 A directory holds `spool.json` (actor id, run id, episode counter), a lock, and segment files named
 by the position of their first record. Records have one size, so a segment is an array of slots:
 CRC-32 of the record (u4), then the record. A record is in the page cache when `append` returns: it
-survives the death of the process at once, and of the machine after the next sync (5 s).
+survives the death of the process at once, and of the machine after the next sync (5 s). What the
+learner has acknowledged by then need not be synced, and mostly never reaches the disk.
 Positions count the records ever written. Plain Python: no JAX, no NumPy.
 """
 
@@ -32,8 +33,9 @@ KEY_BYTES = 8
 """A record begins with its key: episode u4, index u4 (serl.types.record_dtype)."""
 EPISODES_RESERVED = 64
 """Episode numbers are set aside on disk in blocks: one sync per block, and none is given twice."""
-KEEP_ACKED_BYTES = 128 << 20
-"""Acknowledged records kept all the same: a learner whose machine crashed may lose its last 5 s."""
+RESERVE_BYTES, RESERVE_RECORDS = 128 << 20, 20_000
+"""Acknowledged records kept all the same, as many as fit in both: a learner whose machine crashed
+may lose its last 5 s."""
 HARD_LIMIT = 1.1
 """Past `limit_bytes` the running episode may still end, up to this factor."""
 WARN_AT = 0.8
@@ -54,7 +56,7 @@ class _State:
     """No episode at or above this number has been given out."""
     acked: int = 0
     synced: int = 0
-    """Records before this position are on the medium; later ones are checked when reopening."""
+    """Records from `acked` to here are on the medium; all others are checked when reopening."""
     format: int = 1
 
 
@@ -81,7 +83,7 @@ class Spool:
         self.record_bytes = record_bytes
         self.slot_bytes = record_bytes + CRC_BYTES
         self.limit_bytes = limit_bytes
-        self._slots_per_segment = max(1, segment_bytes // self.slot_bytes)
+        self._slots_per_segment = max(1, min(segment_bytes // self.slot_bytes, RESERVE_RECORDS))
         self._slot = bytearray(self.slot_bytes)
         self._lock = threading.RLock()
         self._failure: BaseException | None = None
@@ -120,7 +122,7 @@ class Spool:
     @property
     def start(self) -> int:
         """Position of the oldest record still here."""
-        return self._firsts[0]
+        return self._start
 
     @property
     def acked(self) -> int:
@@ -162,9 +164,9 @@ class Spool:
     def read(self, position: int, max_bytes: int) -> bytes:
         """Whole slots from `position` on, at least one and at most `max_bytes`; b"" at the end."""
         with self._lock:
-            which = bisect.bisect_right(self._firsts, position) - 1
-            if which < 0:
+            if position < self.start:
                 raise ValueError(f"position {position} is no longer in the spool")
+            which = bisect.bisect_right(self._firsts, position) - 1
             first = self._firsts[which]
             last = self._firsts[which + 1] if which + 1 < len(self._firsts) else self.end
             count = min(last - position, max(1, max_bytes // self.slot_bytes))
@@ -199,11 +201,12 @@ class Spool:
             if position > self.end:
                 raise ValueError(f"acknowledged up to {position} of {self.end} records")
             self._state.acked = position
-            keep_from = position - KEEP_ACKED_BYTES // self.slot_bytes
+            keep_from = position - min(RESERVE_BYTES // self.slot_bytes, RESERVE_RECORDS)
             drop = 0
             while drop + 1 < len(self._firsts) and self._firsts[drop + 1] <= keep_from:
                 drop += 1
             doomed, self._firsts = self._firsts[:drop], self._firsts[drop:]
+            self._start = max(self._start, self._firsts[0])
         for first in doomed:
             self._path(first).unlink()
 
@@ -211,6 +214,7 @@ class Spool:
         """The learner has less than it once acknowledged (its machine crashed)."""
         with self._lock:
             self._state.acked = max(self.start, min(position, self.end))
+            self._state.synced = min(self._state.synced, self._state.acked)
 
     def new_episode(self, at_least: int = 0) -> int:
         """A number above every one given out before, also by former processes."""
@@ -238,11 +242,13 @@ class Spool:
         )
 
     def sync(self) -> None:
-        """Everything appended so far onto the medium."""
+        """Every record that is not acknowledged onto the medium."""
         with self._lock:
             end, acked = self.end, self.acked
-            unsynced = [f for f in self._firsts if f + self._slots_per_segment > self._state.synced]
-            fds = [os.open(self._path(first), os.O_RDONLY) for first in unsynced]
+            begin = max(acked, self._state.synced)
+            ends = [*self._firsts[1:], end]
+            wanted = [f for f, e in zip(self._firsts, ends, strict=True) if begin < e]
+            fds = [os.open(self._path(first), os.O_RDONLY) for first in wanted]
         try:
             for fd in fds:
                 os.fdatasync(fd)
@@ -250,7 +256,9 @@ class Spool:
             for fd in fds:
                 os.close(fd)
         with self._lock:
-            if (self._state.synced, self._saved_acked) != (end, acked):
+            if self.acked < acked:
+                return  # rewound meanwhile: those records are for the next sync
+            if (self._state.synced, self._saved_acked) != (end, self.acked):
                 self._state.synced = end
                 self._save(durable=True)
 
@@ -284,8 +292,8 @@ class Spool:
         self._firsts = sorted(int(p.stem) for p in self.directory.glob("*.seg"))
         if not self._firsts:
             self._firsts = [max(self._state.acked, self._state.synced)]
-        self.end = self._recover()
-        self._state.acked = min(max(self._state.acked, self.start), self.end)
+        self._recover()
+        self._state.acked = min(max(self._state.acked, self._start), self.end)
         self._state.synced = min(self._state.synced, self.end)
         after_last = self.key_at(self.end - 1)[0] + 1 if self.end > self.start else 0
         self._next_episode = max(self._state.next_episode, after_last)
@@ -311,44 +319,60 @@ class Spool:
             )
         return state
 
-    def _recover(self) -> int:
-        """End position after dropping what a crash left half written."""
-        for i, first in enumerate(self._firsts):
-            path = self._path(first)
-            size = path.stat().st_size if path.exists() else 0
-            count = min(size // self.slot_bytes, self._slots_per_segment)
-            good = self._count_good(first, count)
-            following = self._firsts[i + 1] if i + 1 < len(self._firsts) else None
-            if good * self.slot_bytes != size:
-                os.truncate(path, good * self.slot_bytes)
-            if following is not None and first + good == following:
-                continue
-            lost = [self._path(f) for f in self._firsts[i + 1 :]]
-            if good != count or lost:
-                logger.warning(
-                    "spool %s: cut after record %d; the machine stopped before later ones were on "
-                    "the disk",
-                    self.directory,
-                    first + good,
-                )
-            for other in lost:
-                other.unlink()
-            self._firsts = self._firsts[: i + 1]
-            return first + good
-        raise AssertionError("a spool has at least one segment")
+    def _recover(self) -> None:
+        """Find `_start` and `end` of what is whole, and drop what a crash left half written.
 
-    def _count_good(self, first: int, count: int) -> int:
-        """Slots from the front of a segment whose checksum holds; those once synced are trusted."""
-        trusted = min(max(self._state.synced - first, 0), count)
-        if trusted == count:
-            return count
-        with open(self._path(first), "rb") as file:
-            file.seek(trusted * self.slot_bytes)
-            for i in range(trusted, count):
-                slot = memoryview(file.read(self.slot_bytes))
-                if zlib.crc32(slot[CRC_BYTES:]) != int.from_bytes(slot[:CRC_BYTES], "little"):
-                    return i
-        return count
+        What matters begins at the acknowledged mark. Older records are a reserve: they are kept as
+        far back as they are whole.
+        """
+        state, firsts = self._state, self._firsts
+        k = max(bisect.bisect_right(firsts, state.acked) - 1, 0)
+        mark = max(firsts[k], min(state.acked, firsts[k] + self._slots_in(firsts[k])))
+        last, end = k, self._whole_from(firsts[k], mark)
+        while last + 1 < len(firsts) and end == firsts[last + 1]:
+            last += 1
+            end = self._whole_from(firsts[last], end)
+        oldest, start = k, self._whole_back_to(firsts[k], mark)
+        while oldest and start == firsts[oldest] == firsts[oldest - 1] + self._slots_in(
+            firsts[oldest - 1]
+        ):
+            oldest -= 1
+            start = self._whole_back_to(firsts[oldest], start)
+        whole_bytes = (end - firsts[last]) * self.slot_bytes
+        path = self._path(firsts[last])
+        torn = path.exists() and path.stat().st_size != whole_bytes
+        if torn:
+            os.truncate(path, whole_bytes)
+        for first in firsts[:oldest] + firsts[last + 1 :]:
+            self._path(first).unlink()
+        if torn or last + 1 < len(firsts):
+            logger.warning(
+                "spool %s: cut after record %d; a later one was not wholly written",
+                path.parent,
+                end,
+            )
+        self._firsts, self._start, self.end = firsts[oldest : last + 1], start, end
+
+    def _slots_in(self, first: int) -> int:
+        """Whole slots, by its size, of a segment file."""
+        path = self._path(first)
+        return path.stat().st_size // self.slot_bytes if path.exists() else 0
+
+    def _whole_from(self, first: int, position: int) -> int:
+        """The first position from `position` on, in one segment, that is not whole; or its end."""
+        end = first + self._slots_in(first)
+        if self._state.acked <= position < self._state.synced:
+            position = min(self._state.synced, end)
+        return next((p for p in range(position, end) if not self._is_whole(first, p)), end)
+
+    def _whole_back_to(self, first: int, position: int) -> int:
+        """The lowest position in one segment from which all are whole up to `position`."""
+        downwards = range(position - 1, first - 1, -1)
+        return next((p + 1 for p in downwards if not self._is_whole(first, p)), first)
+
+    def _is_whole(self, first: int, position: int) -> bool:
+        slot = memoryview(self._read(first, position - first, 0, self.slot_bytes))
+        return zlib.crc32(slot[CRC_BYTES:]) == int.from_bytes(slot[:CRC_BYTES], "little")
 
     def _roll(self) -> None:
         """Begin the next segment."""
@@ -370,8 +394,7 @@ class Spool:
             while written < len(slot):  # the disk filled up within the record: the rest tells why
                 rest = memoryview(slot)[written:]
                 written += os.pwrite(self._write_fd, rest, offset + written)
-        except OSError as error:
-            os.ftruncate(self._write_fd, offset)
+        except OSError as error:  # a part that was written is overwritten, or cut when reopening
             raise self._disk_error(error) from error
 
     def _disk_error(self, error: OSError) -> SpoolFull:

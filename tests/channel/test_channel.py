@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from serl.channel import channel_pb2 as pb
 from serl.channel.spool import SpoolFull
 from serl.errors import SpecMismatch, UserError
 
@@ -110,9 +111,10 @@ def test_a_learner_that_lost_its_last_seconds_gets_them_again(kit, caplog):
 def test_what_neither_side_has_any_more_is_left_out_up_to_the_next_episode(kit, caplog):
     server = kit.server()
     client = kit.client(server)
-    client.connect(wait=False)
-    client.spool.append(kit.record(0, 5).tobytes())
-    client.spool.append(kit.record(0, 6).tobytes())
+    broken = client.begin_episode()
+    client.spool.append(kit.record(broken, 5).tobytes())
+    client.spool.append(kit.record(broken, 6).tobytes())
+    client.connect()
     keys = kit.send_episode(client, 3)
     assert client.flush(20)
     assert kit.sink.all_keys() == keys
@@ -162,6 +164,28 @@ def test_versions_only_grow(kit):
     again.publish(6, {"w": np.zeros(1)})
     assert client.wait_for_params(20)
     assert client.latest()[0] == 6
+
+
+def test_an_actor_takes_no_version_that_is_not_newer(kit, until, monkeypatch):
+    """Whatever a learner says, the policy that acts never goes back."""
+    server = kit.server()
+    client = kit.client(server)
+    client.connect()
+    server.publish(5, {"w": np.zeros(1)})
+    assert client.wait_for_params(20)
+    assert client.latest()[0] == 5
+    asked = []
+
+    def older(have, _):
+        asked.append(have)
+        return pb.ParametersReply(version=4, params=b"", run_id="run-1")
+
+    monkeypatch.setattr(server, "newest_params", older)
+    server.publish(6, {"w": np.zeros(1)})
+    until(lambda: len(asked) > 2, "further requests")
+    taken = client.latest()  # the request that was open when version 6 came out
+    assert taken is None or taken[0] == 6
+    assert set(asked) <= {5, 6}
 
 
 def test_a_late_actor_gets_the_parameters_that_are_there(kit):

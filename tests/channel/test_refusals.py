@@ -241,3 +241,21 @@ def test_noise_on_the_port_does_not_disturb_the_server(kit, raw):
         with socket.create_connection(("127.0.0.1", raw.server.port)) as sock:
             sock.sendall(rng.bytes(size))
     assert still_serves(kit, raw)
+
+
+def test_a_report_sent_twice_is_taken_once(raw):
+    """The actor repeats a report whose answer it missed."""
+    request, metadata = pb.ReportRequest(number=1, kind="k", data_json="{}"), raw.session()
+    raw.stub.Report(request, metadata=metadata)
+    raw.stub.Report(request, metadata=metadata)
+    assert len(raw.server.events()) == 1
+
+
+def test_an_actor_that_has_the_newest_version_waits_for_the_next(raw, monkeypatch):
+    monkeypatch.setattr("serl.channel.server.LONG_POLL_S", 0.05)
+    raw.server.publish(5, {"w": np.zeros(1)})
+    metadata = raw.session()
+    ask = pb.ParametersRequest
+    assert raw.stub.Parameters(ask(have_version=4), metadata=metadata).version == 5
+    assert raw.stub.Parameters(ask(have_version=5), metadata=metadata).version == -1
+    assert raw.stub.Parameters(ask(have_version=6), metadata=metadata).version == -1
