@@ -155,7 +155,7 @@ class FrameStore:
                 for k in range(done, done + take)
                 for first, size in self.layout.runs
             ]
-            _write_all(self._descriptor(segment), buffers, row * self.layout.row_bytes)
+            write_all(self._descriptor(segment), buffers, row * self.layout.row_bytes)
             with self._lock:
                 self._sizes[segment] = (row + take) * self.layout.row_bytes
             done += take
@@ -294,7 +294,7 @@ class FrameStore:
                 self._sizes[segment] = path.stat().st_size
 
 
-def _write_all(fd: int, buffers: list[memoryview], offset: int) -> None:
+def write_all(fd: int, buffers: list[memoryview], offset: int) -> None:
     """pwritev until everything is written; a short write says on the next call what is wrong."""
     while buffers:
         written = os.pwritev(fd, buffers, offset)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import serl.data.replay
+from serl.data.frames import write_all
 from serl.data.replay import Replay
 from serl.errors import CorruptFile, SpecMismatch, UserError
 from serl.types import record_dtype
@@ -111,33 +112,49 @@ def test_after_a_host_crash_all_that_was_flushed_is_there_and_whole(
         assert replay.append("one", kit.records(spec, 1, durable // 11, 0, 11)) == 11
 
 
-@pytest.mark.parametrize("images", [False, True], ids=["state", "images"])
-def test_a_journal_that_lost_much_leaves_only_rows_that_are_their_own(kit, folder, images):
+@pytest.mark.parametrize(("images", "head"), [(False, 270), (True, 336)], ids=["state", "images"])
+def test_a_journal_that_lost_much_leaves_only_rows_that_are_their_own(kit, folder, images, head):
     """More than a kill takes, as after a hand-made repair: rows already written over are gone,
     the others are whole, and the replay goes on from there."""
     spec = kit.image_spec() if images else kit.state_spec()
     model = kit.Naive(50)
     with Replay(folder, spec, 50, segment_bytes=700, sync_s=100.0) as replay:
         for episode in range(60):
-            rows = kit.records(spec, 1, episode, 0, 5)
+            rows = kit.records(spec, 1, episode, 0, 6)
             replay.append("one", rows)
             model.append("one", rows)
         replay.sync()
         replay.compress()
     journal = folder / "journal.log"
     text = journal.read_bytes()
-    journal.write_bytes(text[: text.index(b'"rows":[215,') - 10])
-    del model.rows[215:]
+    journal.write_bytes(text[: text.index(b'"rows":[%d,' % head) - 10])
+    del model.rows[head:]
     with Replay(folder, spec, 50, segment_bytes=700, sync_s=100.0) as replay:
-        assert replay.records_committed == 215
+        assert replay.records_committed == head
         model.capacity = len(replay)
-        assert model.capacity < 50
+        assert 0 < model.capacity < 50
         check_rows(replay, model)
-        rows = kit.records(spec, 1, 43, 0, 30)
+        rows = kit.records(spec, 1, head // 6, 0, 30)
         replay.append("one", rows)
         model.append("one", rows)
         model.capacity = len(replay)
         check_rows(replay, model)
+
+
+def test_a_record_that_was_never_committed_leaves_no_trace_in_its_episode(kit, folder):
+    """Its place is taken by another actor's record, which must not become its neighbour."""
+    spec, journal = kit.state_spec(), folder / "journal.log"
+    with Replay(folder, spec, 50, sync_s=100.0) as replay:
+        replay.append("one", kit.records(spec, 1, 0, 0, 4))
+        replay.append("one", kit.records(spec, 1, 0, 4, 1))
+    text = journal.read_bytes()
+    journal.write_bytes(text[: text.index(b'"rows":[4,') - 10])
+    with Replay(folder, spec, 50, sync_s=100.0) as replay:
+        replay.append("two", kit.records(spec, 2, 0, 0, 3))
+        drawn = replay.sample(np.random.default_rng(0), (200,), 3, whole=False)
+    actors = drawn.obs["state"][..., 0]
+    assert (actors == actors[:, :1]).all()
+    assert drawn.valid.sum(axis=1).max() == 3
 
 
 def check_rows(replay: Replay, model) -> None:
@@ -230,6 +247,20 @@ def test_a_folder_in_use_is_refused_until_it_is_closed(kit, folder):
     with Replay(folder, kit.state_spec(), 100), pytest.raises(UserError, match="open elsewhere"):
         Replay(folder, kit.state_spec(), 100)
     Replay(folder, kit.state_spec(), 100).close()
+
+
+def test_a_write_that_is_cut_short_goes_on_where_it_stopped(folder, monkeypatch):
+    """The system may write less than it was given."""
+    write, sizes = os.pwritev, iter([3, 10, 1, 4, 2, 7] * 100)
+
+    def short(fd: int, buffers: list, offset: int) -> int:
+        return write(fd, [b"".join(buffers)[: next(sizes)]], offset)
+
+    monkeypatch.setattr(os, "pwritev", short)
+    parts = [os.urandom(n) for n in (5, 9, 1, 20, 4)]
+    with (folder / "file").open("wb") as file:
+        write_all(file.fileno(), [memoryview(p) for p in parts], 2)
+    assert (folder / "file").read_bytes() == b"\0\0" + b"".join(parts)
 
 
 FULL = """

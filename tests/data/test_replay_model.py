@@ -83,6 +83,21 @@ class Run:
         for horizon in (1, 2, 4):
             for where in ("all", "interventions"):
                 self.check_windows(rng, horizon, where)
+        self.check_cut_windows(rng, 3)
+
+    def check_cut_windows(self, rng: np.random.Generator, horizon: int) -> None:
+        """Windows that may end early: one for each transition, as long as its episode lasts."""
+        expected = {
+            tuple(seqs[k : k + horizon + 1])
+            for seqs in self.model.episodes()
+            for k in range(len(seqs) - 1)
+        }
+        if expected:
+            shape = (20 * len(expected),)
+            drawn = self.replay.sample(rng, shape, horizon, fields=(), whole=False)
+            seqs = drawn.seqs.tolist()
+            ends = drawn.valid.sum(axis=1) + 1
+            assert {tuple(s[:n]) for s, n in zip(seqs, ends, strict=True)} == expected
 
     def check_windows(self, rng: np.random.Generator, horizon: int, where: str) -> None:
         expected = self.model.windows(horizon, where == "interventions")
