@@ -14,6 +14,7 @@ examples:
 from __future__ import annotations
 
 import importlib
+import json
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from launch.live import minutes
 from launch.machine import summary
 from launch.runs import Run, all_runs
 from serl.errors import unknown_name
+from serl.experiment import Experiment
 
 USUAL = ("simulation", "learner", "channel")
 ALL = (*USUAL, "kills", "soak", "demo")
@@ -119,14 +121,18 @@ def _newest(selection: Selection, *, finished: bool) -> Run | None:
     for run in reversed(all_runs(runs.RUNS / experiment.name)):
         about = run.about
         same = about["verb"] == "demo" and about["seed"] == experiment.seed
-        if same and run.finished == finished and _hash(run) == experiment.hash:
+        if same and run.finished == finished and _is_of(run, experiment):
             return run
     return None
 
 
-def _hash(run: Run) -> str | None:
-    """Which experiment a run is of; None before its learner has started."""
-    return run.read(run.config)["hash"] if run.config.is_file() else None
+def _is_of(run: Run, experiment: Experiment) -> bool:
+    """Whether a run has this contract and these settings; not before its learner has started."""
+    if not run.config.is_file():
+        return False
+    config = run.read(run.config)
+    settings = json.loads(json.dumps(experiment.settings()))
+    return config["hash"] == experiment.hash and config["settings"] == settings
 
 
 def _number(value: Any) -> str:

@@ -77,7 +77,7 @@ class Selection:
             if getattr(self, flag) is not None:
                 words += [f"--{flag}", str(getattr(self, flag))]
         for path, values in self.overrides:
-            words += [f"--{path}", *values]
+            words += ["--" + path.replace("_", "-"), *values]
         return words
 
     def load(self) -> Experiment:

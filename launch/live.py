@@ -77,6 +77,7 @@ class LiveView:
             print(text, file=self._out, flush=True)
         else:
             self._messages.append(f"{time.strftime('%H:%M:%S')}  {text}")
+            self._live.update(self.panel(), refresh=True)
 
     def line(self) -> str:
         """The state in one plain line."""
@@ -135,7 +136,7 @@ class State:
     def read(run: Run) -> State:
         """Read the status files of a run."""
         found = {}
-        for role in ("record", "learner", "actor"):
+        for role in ("recorder", "learner", "actor"):
             status = read_status(run.status_path(role))
             if status is not None:
                 found[role] = status
@@ -162,8 +163,8 @@ class State:
     @property
     def phase(self) -> str:
         """What is going on: recording first, then what the actor does, and how far a test is."""
-        recording = self.get("record", "phase")
-        if recording and self.get("record", "stored") != self.get("record", "wanted"):
+        recording = self.get("recorder", "phase")
+        if recording and self.get("recorder", "stored") != self.get("recorder", "wanted"):
             return recording
         phase = self.get("actor", "phase") or self.get("learner", "phase") or "starting"
         total = self.get("actor", "evaluation_total")

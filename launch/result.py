@@ -74,10 +74,6 @@ def summary(run: Run, result: dict[str, Any], video: Path | None) -> str:
     )
     if result["passed"] is False:
         lines.append(f"training ended before the gates were passed: {result['stopped_by']}")
-    if result["shortfall_updates"]:
-        lines.append(
-            f"the learner fell {result['shortfall_updates']:.0f} updates short of its ratio"
-        )
     places = {
         "result": run.result,
         "report": run.report,

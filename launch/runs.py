@@ -73,7 +73,7 @@ class Run(RunFolder):
         self.write(self.launch, {**self.about, "worked_s": round(seconds, 3)})
 
     def status_path(self, role: str) -> Path:
-        """Where the process `role` ('actor', 'learner', 'record') keeps its newest state."""
+        """Where the process `role` ('actor', 'learner', 'recorder') keeps its newest state."""
         return self.path / f"status-{role}.json"
 
     @contextmanager

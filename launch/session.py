@@ -109,6 +109,8 @@ class Session:
 
     def _train(self, asked: Interrupts) -> None:
         """Supervise the processes until the final test is over, counting the time."""
+        for role in ("recorder", "learner", "actor"):
+            self.run.status_path(role).unlink(missing_ok=True)  # what a session before this left
         clock = Clock(self.run)
         with LiveView(self.run, self.experiment.budget, clock.worked_s) as view:
 
@@ -141,7 +143,7 @@ class Session:
         children = [self._child("learner", learner), self._child("actor", actor)]
         if start.record:
             recorder = serl("record", *chosen, "--into", self.run.demos, "--demos", start.record)
-            recorder += ["--status", str(self.run.status_path("record"))]
+            recorder += ["--status", str(self.run.status_path("recorder"))]
             children.insert(0, self._child("recorder", recorder))
         return children
 

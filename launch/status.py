@@ -27,9 +27,9 @@ class StatusTeller:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if not self._quiet:
-            print("stopped", flush=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._quiet and kind is None:
+            print("ended", flush=True)
 
     def __call__(self, status: dict[str, Any]) -> None:
         write_status(self._path, status)
@@ -45,10 +45,10 @@ def status_line(status: dict[str, Any]) -> str:
     """A status as one line: the phase, then each number under its own name.
 
     >>> status_line({"phase": "training", "updates": 1200, "updates_per_s": 81.25, "age": None})
-    'training: updates 1,200, updates_per_s 81.2'
+    'training: updates 1200, updates_per_s 81.2'
     """
     numbers = (
-        f"{key} {value:,.1f}" if isinstance(value, float) else f"{key} {value:,}"
+        f"{key} {value:.1f}" if isinstance(value, float) else f"{key} {value}"
         for key, value in status.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     )
