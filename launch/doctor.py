@@ -137,9 +137,8 @@ CHECKS: tuple[Callable[[], Check], ...] = (python, package, jax_device, opengl, 
 
 def _learner(args: Namespace) -> list[Check]:
     """The channel's own diagnosis, against the experiment the learner should have."""
-    from serl.channel.probe import diagnose
-
     from launch.connection import client_security
+    from serl.channel.probe import diagnose
 
     security = client_security(args)
     experiment = Selection.from_args(args, default="pick_cube_state").load()
