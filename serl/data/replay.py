@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,7 @@ from serl.data.records import (
     field_names,
     frame_fields,
 )
+from serl.data.windows import NoWindows, Windows, both_ends, walk
 from serl.errors import UserError
 from serl.types import Spec, record_dtype
 
@@ -49,26 +49,6 @@ SLACK = 16_384
 """Rows of the ring beyond `capacity`, so that new rows never overwrite one that a restart after a
 host crash may still need. At 4000 records/s it is 4 s: one flush."""
 WAIT_NOTE_S = 10.0
-
-
-class NoWindows(UserError):
-    """There is nothing to sample yet."""
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Windows of H consecutive steps of one episode each; `shape` is the shape asked for."""
-
-    seqs: NDArray[np.int64]
-    """(*shape, H + 1) sequence numbers: the record before the first step, then the steps'."""
-    valid: NDArray[np.bool_]
-    """(*shape, H): the step exists. All true for whole windows; else a run of true, then false,
-    where the last record of the window is repeated."""
-    obs: dict[str, NDArray[Any]]
-    """{name: (*shape, H + 1, ...)}; with `ends`, (*shape, 2, ...): before the first step and
-    after the last one that exists."""
-    steps: dict[str, NDArray[Any]]
-    """{record field: (*shape, H, ...)}: action, reward, ..., extra/<name> of each step."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +106,6 @@ class Replay:
                 raise disk_error(error, self.folder) from error
             raise
         self._keeper = Keeper(self.sync, self._compress_one, sync_s)
-
-    # --- writing ---
 
     def append(self, actor_id: str, records: Records) -> int:
         """Commit what is new of `records` and say how many that was.
@@ -216,8 +194,6 @@ class Replay:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # --- reading ---
-
     def sample(
         self,
         rng: np.random.Generator,
@@ -248,8 +224,10 @@ class Replay:
             index = self._index(where, horizon if whole else 1)
             if len(index) == 0:
                 raise NoWindows(self._too_small(where, horizon))
-            seqs, valid = self._walk(index.draw(rng, shape), horizon, whole)
-            at = _both_ends(seqs, valid) if ends else seqs
+            seqs, valid = walk(
+                self._columns, index.draw(rng, shape), horizon, whole, self._state.head
+            )
+            at = both_ends(seqs) if ends else seqs
             obs: dict[str, NDArray] = {}
             steps: dict[str, NDArray] = {}
             for name in wanted:
@@ -358,8 +336,6 @@ class Replay:
                 k = group[0]
                 yield StoredEpisode(names[int(actor[k])], int(episode[k]), records)
 
-    # --- inside ---
-
     def _read(self, seqs: NDArray[np.int64]) -> Records:
         """Whole records of those rows that are still kept."""
         with self._lock:
@@ -448,24 +424,6 @@ class Replay:
             )
         return self._indexes[key]
 
-    def _walk(
-        self, last: NDArray[np.int64], horizon: int, whole: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The records (H + 1, ...) of windows and which of their steps (H, ...) exist."""
-        seqs = np.empty((horizon + 1, *last.shape), np.int64)
-        valid = np.ones((horizon, *last.shape), bool)
-        if whole:
-            seqs[horizon] = last
-            for k in range(horizon - 1, -1, -1):
-                seqs[k] = self._columns.take("prev", seqs[k + 1])
-            return seqs, valid
-        seqs[0], seqs[1] = self._columns.take("prev", last), last
-        for k in range(1, horizon):
-            after = self._columns.ahead(seqs[k], self._state.head)
-            valid[k] = valid[k - 1] & (after >= 0)
-            seqs[k + 1] = np.where(valid[k], after, seqs[k])
-        return seqs, valid
-
     def _too_small(self, where: str, horizon: int) -> str:
         kind = "windows" if horizon > 1 else "transitions"
         which = " chosen by a human" if where == "interventions" else ""
@@ -526,8 +484,3 @@ class Replay:
         self._journal = Journal(self.folder / JOURNAL, found.lines)
         if found.lines > JOURNAL_LINES or not found.same_boot:
             self._fold_journal()
-
-
-def _both_ends(seqs: NDArray[np.int64], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(2, ...): the first record of each window and its last. A cut window repeats its last."""
-    return seqs if len(valid) == 1 else np.stack([seqs[0], seqs[-1]])
