@@ -49,6 +49,7 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         self.keep = keep
         self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        self._swept = False
         self._trusted: set[int] = set()  # steps this object has written or read whole
 
     def __enter__(self) -> Checkpoints:
@@ -145,7 +146,7 @@ class Checkpoints:
     def _start(self, step: int, leaves: Leaves, document: dict[str, Any]) -> None:
         path = self.folder / str(step)
         try:
-            if not self._trusted:
+            if not self._swept:
                 self._sweep()
             shutil.rmtree(path, ignore_errors=True)  # of an earlier life, and perhaps damaged
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -161,6 +162,7 @@ class Checkpoints:
         """Remove what a killed save left behind."""
         for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(path, ignore_errors=True)
+        self._swept = True
 
     def _mark_best(self, step: int) -> None:
         """Once the step is complete, so that a kill leaves the previous best."""
