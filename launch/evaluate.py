@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +57,8 @@ def run(args: Namespace) -> int:
     with ExitStack() as stack:
         env = experiment.env.make(render=args.video is not None)
         stack.callback(env.close)
-        film = _film(stack, env, experiment, args.video) if args.video is not None else None
+        camera = None if args.video is None else Camera(args.video, _fps(experiment, env))
+        film = None if camera is None else stack.enter_context(camera)
         result = evaluate(
             lambda obs: policy.act(obs, deterministic=not args.sampled),
             env,
@@ -67,8 +67,10 @@ def run(args: Namespace) -> int:
             on_step=film,
             should_stop=stop.is_set,
         )
-    if film is not None:
-        print(f"video {args.video}")
+    if camera is not None:
+        if camera.failure is not None and args.film_only:
+            raise camera.failure
+        print(f"video {args.video}" if camera.failure is None else f"no video: {camera.failure}")
     _conclude(args, experiment, policy.version, result)
     return 130 if len(result.episodes) < args.episodes else 0
 
@@ -95,8 +97,8 @@ def _from_checkpoint(
 ) -> PolicyInHand:
     """The policy within a learner's checkpoint; `step` None is the best, else the newest."""
     import jax
-    from serl.checkpoint import Checkpoints
 
+    from serl.checkpoint import Checkpoints
     from serl.policy import PolicyInHand
 
     if not run.has_checkpoint:
@@ -119,12 +121,33 @@ def _experiment(selection: Selection, checkpoint: str) -> Experiment:
     ).load()
 
 
-def _film(stack: ExitStack, env: Any, experiment: Experiment, path: Path) -> Callable[[Any], None]:
-    """What to call after each step; the mp4 is complete when the stack unwinds."""
-    from launch.video import Film
+class Camera:
+    """Films an evaluation as far as the machine can: without OpenGL the evaluation goes on."""
 
-    fps = getattr(experiment.env, "control_hz", None) or env.metadata.get("render_fps", 30)
-    return stack.enter_context(Film(path, fps)).film
+    def __init__(self, path: Path, fps: float) -> None:
+        from launch.video import Film
+
+        self.failure: UserError | None = None
+        self._film = Film(path, fps)
+
+    def __call__(self, env: Any) -> None:
+        """Add what the env shows now."""
+        if self.failure is None:
+            try:
+                self._film.film(env)
+            except UserError as error:
+                self.failure = error
+
+    def __enter__(self) -> Camera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._film.close()
+
+
+def _fps(experiment: Experiment, env: Any) -> float:
+    """As many frames as steps per second, so that the film runs in real time."""
+    return getattr(experiment.env, "control_hz", None) or env.metadata.get("render_fps", 30)
 
 
 def _tell(episode: EpisodeResult) -> None:

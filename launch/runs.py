@@ -175,7 +175,10 @@ def find_run(text: str) -> Run:
     for folder in (path.resolve(), *path.resolve().parents):
         if (folder / "launch.json").is_file():
             return Run(folder)
-    raise UserError(f"{text} is not in a run's folder (no launch.json there or above it).")
+    raise UserError(
+        f"{text} is not in a run's folder (no launch.json there or above it), so its experiment is "
+        "not known; name it: --task NAME, --env GYM_ID or an experiment file."
+    )
 
 
 def _fresh_folder(root: Path) -> Path:
