@@ -223,6 +223,7 @@ class MujocoBackend:
             self._run_loop(world.physics, world.arms, burst)
             world.ticks += burst
             left -= burst
+        world.check_finite()
         self._apply_due()
         self._stamp_ns = round(world.ticks * self._physics_dt_s * 1e9)
 

@@ -84,7 +84,9 @@ def matrix_from_rpy(rpy_rad: ArrayLike) -> Array:
     """Rz(yaw) Ry(pitch) Rx(roll): roll, pitch, yaw about fixed x, y, z axes; (3,) -> (3, 3)."""
     roll, pitch, yaw = np.asarray(rpy_rad, dtype=np.float64)
     axes = np.eye(3)
-    Rx, Ry, Rz = (matrix_from_rotvec(a * axis) for a, axis in zip((roll, pitch, yaw), axes))  # noqa: B905
+    Rx, Ry, Rz = (
+        matrix_from_rotvec(a * axis) for a, axis in zip((roll, pitch, yaw), axes, strict=True)
+    )
     return Rz @ Ry @ Rx
 
 

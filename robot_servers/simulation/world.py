@@ -106,7 +106,7 @@ class World:
         self._set_properties(objects)
         mujoco.mj_resetData(self.model, self.data)
         self.ticks = 0
-        for a, (name, part) in enumerate(zip(self.names, self.parts)):  # noqa: B905
+        for a, (name, part) in enumerate(zip(self.names, self.parts, strict=True)):
             d = part.model.description
             q = np.asarray(q_rad.get(name, d.q_home_rad), dtype=np.float64)
             _check_posture(q, part, name)
@@ -190,6 +190,18 @@ class World:
 
         twist = _velocity(self.model, self.data, mujoco.mjtObj.mjOBJ_XBODY, self.objects[name])
         return _rotate(self.parts[0].T_world_base, twist)
+
+    def check_finite(self) -> None:
+        """Raise when the simulation has diverged: MuJoCo itself would start over in silence."""
+        import mujoco
+
+        warnings = mujoco.mjtWarning
+        for kind in (warnings.mjWARN_BADQPOS, warnings.mjWARN_BADQVEL, warnings.mjWARN_BADQACC):
+            if self.data.warning[kind].number > 0:
+                raise UserError(
+                    f"the simulation diverged at {self.ticks * self.physics.dt_s:.3f} s; "
+                    "lower stiffness and damping, or the physics step, and reset."
+                )
 
     def push(self, a: int, wrench_base: Array) -> None:
         """A constant wrench (6,) on arm `a`'s TCP, in base, until changed; counted as external."""
@@ -302,7 +314,7 @@ def _check_posture(q: Array, part: ArmParts, name: str) -> None:
         raise UserError(
             f"arm {name!r}: {q.size} joint positions given, {d.name} has {d.joint_count}."
         )
-    for joint, value, low, high in zip(d.joint_names, q, d.q_min_rad, d.q_max_rad):  # noqa: B905
+    for joint, value, low, high in zip(d.joint_names, q, d.q_min_rad, d.q_max_rad, strict=True):
         if not low <= value <= high:
             raise UserError(
                 f"arm {name!r}: {joint} at {value:.4g} rad is outside [{low}, {high}]; "
@@ -329,13 +341,13 @@ def _make_arms(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> A
 
     def joints(values: Sequence[Sequence[float]]) -> Array:
         padded = np.zeros((count, longest))
-        for row, value in zip(padded, values):  # noqa: B905
+        for row, value in zip(padded, values, strict=True):
             row[: len(value)] = value
         return padded
 
     def first(index: Any) -> Any:
         found = []
-        for name, part in zip(names, parts):  # noqa: B905
+        for name, part in zip(names, parts, strict=True):
             joint = arm_prefix(name) + part.model.description.joint_names[0]
             found.append(index(joint))
         return np.array(found, dtype=np.int64)
@@ -369,7 +381,7 @@ def _make_arms(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> A
 
 def _finger_indices(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> Any:
     found = []
-    for name, part in zip(names, parts):  # noqa: B905
+    for name, part in zip(names, parts, strict=True):
         fingers = part.model.names.finger_joints
         if not fingers:
             found.append((-1, -1, -1))

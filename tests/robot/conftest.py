@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from robot_servers.backends.mujoco import MujocoBackend
 from robot_servers.control import se3
 from robot_servers.types import ArmCommand, CartesianTarget, GripperTarget, SceneObject
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no deadline")
 
 CUBE = """
 <mujoco>

@@ -36,7 +36,7 @@ def random_targets(seed, count=8):
 
 
 @given(seeds, st.sampled_from([0.001, 0.002, 0.005]), st.sampled_from([0.0, 0.2]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_jump_of_the_target_exceeds_speed_or_acceleration(seed, dt, time_constant):
     limits = MotionLimits(filter_time_constant_s=time_constant)
     poses, twists = run(random_targets(seed), limits, dt, ticks_each=40)
@@ -52,7 +52,7 @@ def test_no_jump_of_the_target_exceeds_speed_or_acceleration(seed, dt, time_cons
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_target_that_stays_is_reached_exactly_and_not_overshot(seed):
     (target,) = random_targets(seed, 1)
     poses, twists = run([target], LIMITS, 0.002, ticks_each=1500)

@@ -9,6 +9,7 @@ import pytest
 
 from robot_servers.control import se3
 from robot_servers.types import ArmCommand, CartesianTarget, Gains, JointTarget, Mode, MotionLimits
+from serl.errors import UserError
 
 GAINS = Gains(nullspace_stiffness_nm_per_rad=0.0)
 PUSHES = [0, 1, 2]
@@ -151,3 +152,19 @@ def test_torques_never_exceed_the_joints_limits_nor_their_rate(cell):
         assert (np.abs(data.qfrc_actuator[dofs]) <= limit + 1e-9).all()
         assert (np.abs(state.tau_nm - last) <= GAINS.torque_rate_nm_per_s * 0.002 + 1e-9).all()
         last = state.tau_nm
+
+
+def test_a_simulation_that_diverges_says_so(make_cell, tmp_path, monkeypatch):
+    """MuJoCo prints a warning and starts over from its first state, mid-episode."""
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning to a file here
+    cell = make_cell()
+    cell.reset()
+    wild = Gains(translational_stiffness_n_per_m=1e9, torque_rate_nm_per_s=1e9)
+    cell.backend.world.model.jnt_actfrclimited[:] = 0
+    cell.backend.set_gains({"": replace(wild, rotational_damping_nm_s_per_rad=1e6)})
+    cell.backend.scene.push(np.array([1.0, 0, 0, 0, 0, 0]))
+    with pytest.raises(UserError, match=r"diverged at .* lower stiffness"):
+        cell.wait(1.0)
+    cell.backend.set_gains({"": GAINS})
+    cell.reset()
+    cell.wait(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from robot_servers.backends.mujoco import MujocoBackend
 from robot_servers.control import se3
+from robot_servers.simulation import loop
 from robot_servers.simulation.realtime import Metronome
 from robot_servers.types import RobotState
 from serl.errors import UserError
@@ -157,3 +159,21 @@ def test_a_failure_in_the_physics_thread_reaches_the_caller():
         metronome.wait_ticks(5)
     assert isinstance(raised.value.__cause__, FloatingPointError)
     metronome.stop()
+
+
+def test_a_name_means_one_function_in_all_modules_of_the_loop():
+    """They are bound together by name; two functions of one name would silently be one."""
+    names = [
+        name
+        for module in loop.MODULES
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_an_edited_law_is_not_run_from_the_cache(monkeypatch):
+    """numba looks at the file of the outermost function only; the digest covers all of them."""
+    before = loop._source_digest()
+    monkeypatch.setattr(loop, "MODULES", loop.MODULES[:-1])
+    assert loop._source_digest() != before
