@@ -1,4 +1,4 @@
-"""The learner needs the spec, not the robot (D-S10, D-S11: SERL's learners opened arm and mouse)."""
+"""The learner needs the spec, not the robot: SERL's opened arm and mouse (D-S10, D-S11)."""
 
 from __future__ import annotations
 
