@@ -16,15 +16,12 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.training import check_alive, training
 from launch.bench import print_rows
-from launch.demo import DEFAULT
-from launch.processes import Child, serl, stop_on_signals
-from launch.session import free_port
+from launch.processes import stop_on_signals
 
 SAMPLE_EVERY_S = 2.0
 GOAL_MB_PER_H = 20.0
-NEVER = 21
-"""Successes among the last 20 that would start a gate."""
 
 
 @dataclass
@@ -66,31 +63,13 @@ def run(quick: bool = False, minutes: float | None = None) -> list[dict[str, Any
 
 def soak(folder: Path, total_s: float, stop: threading.Event) -> dict[str, Memory]:
     """Train for `total_s` in `folder`, and return what each process used."""
-    address = f"127.0.0.1:{free_port()}"
-    common = [DEFAULT, "--run-dir", str(folder), "--evaluation.trigger-successes", str(NEVER)]
-    common += ["--budget.wall-s", str(10 * total_s + 600)]
-    demos = ["--demos", str(folder / "demos"), "--demos-expected", "20"]
-    argv = {
-        "record": serl("record", DEFAULT, "--into", folder / "demos"),
-        "learner": serl("learner", *common, "--bind", address, *demos),
-        "actor": serl("actor", *common, "--learner-address", address),
-    }
-    children = [Child(name, words, folder / f"{name}.log") for name, words in argv.items()]
-    memory = {"learner": Memory(), "actor": Memory()}
     begin = time.monotonic()
-    try:
-        for child in children:
-            child.start()
-        while (now := time.monotonic() - begin) < total_s and not stop.is_set():
-            for child in children:
-                if child.name in memory:
-                    if not child.running:
-                        raise RuntimeError(f"{child.name} ended: {child.last_lines()}")
-                    memory[child.name].sample(child.pid, now)
-            stop.wait(SAMPLE_EVERY_S)
-    finally:
-        for child in reversed(children):
-            child.stop()
+    with training(folder, total_s) as children:
+        memory = {name: Memory() for name in children}
+        while (now := time.monotonic() - begin) < total_s and not stop.wait(SAMPLE_EVERY_S):
+            check_alive(children)
+            for name, child in children.items():
+                memory[name].sample(child.pid, now)
     return memory
 
 

@@ -30,6 +30,8 @@ from serl.errors import unknown_name
 from serl.experiment import Experiment
 
 USUAL = ("simulation", "learner", "channel")
+MODULES = {"learner": ("learner", "training")}
+"""Names that are more than the one file benchmarks/<name>.py: alone, and beside an actor."""
 ALL = (*USUAL, "kills", "soak", "demo")
 
 
@@ -56,9 +58,12 @@ def run(args: Namespace) -> int:
         if name == "demo":
             code = max(code, demo(args.seeds))
             continue
-        module = importlib.import_module(f"benchmarks.{name}")
         options = {"minutes": args.minutes} if name == "soak" and args.minutes else {}
-        print_rows(module.run(quick=args.quick, **options))
+        rows: list[dict[str, Any]] = []
+        for module in MODULES.get(name, (name,)):
+            benchmark = importlib.import_module(f"benchmarks.{module}")
+            rows += benchmark.run(quick=args.quick, **options)
+        print_rows(rows)
     return code
 
 
