@@ -148,14 +148,14 @@ def need(module: str, extra: str) -> Any:
 
 
 def _task_experiment(task: str) -> Experiment:
-    """A task with the settings of its example from state, if there is one, else the defaults."""
-    from serl.experiment import Experiment, load_experiment
+    """A task with the settings of its example from state; without one, those of `pick_cube`'s."""
+    from serl.experiment import load_experiment
 
     env = tasks().get(task)()
-    example = EXAMPLES / f"{task}_state"
-    if example.is_dir():
-        return load_experiment(example)
-    return Experiment(name=task, env=env, agent=_agents().get("rlpd")())
+    own = EXAMPLES / f"{task}_state"
+    if own.is_dir():
+        return load_experiment(own)
+    return dataclasses.replace(load_experiment(EXAMPLES / "pick_cube_state"), name=task, env=env)
 
 
 def _gym_experiment(gym_id: str) -> Experiment:

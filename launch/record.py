@@ -110,7 +110,7 @@ def record(
     if stored >= count:
         return progress
     env = env_config.make()
-    expert = _expert(env_config, env)
+    expert = _expert(env_config, env, seed)
     builder = RecordBuilder(spec)
     limit = attempt + 10 + 5 * (count - stored)
     while progress.stored < count and not (stop is not None and stop.is_set()):
@@ -181,13 +181,17 @@ def _already_there(folder: Path, spec: Any) -> tuple[int, int, int]:
     return len(episodes), max(attempts, default=-1) + 1 + len(corrupt), successes
 
 
-def _expert(env_config: Any, env: Any) -> Any:
+EXPERT_NOISE = 0.1
+"""Standard deviation added to each action of the expert: demonstrations that differ teach more."""
+
+
+def _expert(env_config: Any, env: Any, seed: int) -> Any:
     if not hasattr(env_config, "expert"):
         raise UserError(
             f"{type(env_config).__name__} has no scripted expert, so there is no one to "
             "demonstrate. Train without demonstrations (--demos 0)."
         )
-    return env_config.expert(env)
+    return env_config.expert(env, noise=EXPERT_NOISE, seed=seed)
 
 
 def _name(selection: Selection) -> str:

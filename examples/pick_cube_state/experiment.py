@@ -38,6 +38,6 @@ EXPERIMENT = Experiment(
     replay=ReplayConfig(n_step=3, start_records=300),
     ratio=RatioConfig(updates_per_step=2.0, error_buffer_steps=200),
     publish=PublishConfig(every_updates=50, every_s=0.5),
-    evaluation=EvaluationConfig(gate_successes=20, trigger_successes=19, retry_episodes=5),
+    evaluation=EvaluationConfig(gate_successes=20, trigger_successes=20, retry_episodes=5),
     budget=BudgetConfig(wall_s=480.0),
 )

@@ -39,7 +39,7 @@ class Walk:
     def make(self, *, render=False):
         return WalkEnv(self)
 
-    def expert(self, env):
+    def expert(self, env, *, noise=0.0, seed=0):
         return WalkExpert()
 
 
