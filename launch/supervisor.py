@@ -93,13 +93,13 @@ class Supervisor:
         if code == UserError.exit_code:
             raise UserError(_message_of(child))
         death = Death(child, code)
-        tail = "\n".join(f"    {line}" for line in child.last_lines())
+        tail = "".join(f"\n    {line}" for line in child.last_lines()) or " (empty)"
         if child.starts > self._max_restarts:
             raise UserError(
                 f"{death.text()}; that is once too often. Its log is {child.log}; "
                 "nothing is lost: fix the cause and go on with --resume."
             )
-        self._on_message(f"{death.text()}; starting it again. The end of {child.log}:\n{tail}")
+        self._on_message(f"{death.text()}; starting it again. The end of {child.log}:{tail}")
         time.sleep(min(5.0, 0.2 * 2 ** (child.starts - 1)))
         child.start()
 
