@@ -85,7 +85,7 @@ def test_an_impossible_start_posture_is_refused(cell, q, message):
 
 
 def test_two_arms_share_a_cell_and_each_moves_in_its_own_base():
-    right = se3.pose_from_rotvec([1.0, 0.2, 0.0], [0, 0, np.pi])
+    right = se3.pose_from_rotvec([1.2, 0.6, 0.0], [0.1, -0.15, 2.0])
     backend = MujocoBackend(arms={"left": "panda", "right": "panda"}, base_poses={"right": right})
     with backend:
         start = backend.states()
