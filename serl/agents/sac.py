@@ -30,6 +30,7 @@ from serl.agents.base import (
     example_batch,
 )
 from serl.agents.optimizer import Learned, OptimizerConfig
+from serl.errors import UserError
 from serl.networks.critic import Critic, Ensemble
 from serl.networks.encoder import state_encoder
 from serl.networks.mlp import MLP
@@ -100,6 +101,11 @@ class SACConfig:
         check_range("num_target_critics", self.num_target_critics, 1, self.num_critics)
         for name in ("batch_size", "utd_ratio"):
             check_range(name, getattr(self, name), 1, 2**20)
+        if not self.hidden or min(self.hidden) < 1:
+            raise UserError(
+                f"agent.hidden is {self.hidden}; it must name at least one layer, and each layer must "
+                "have a size of at least 1."
+            )
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("std_kind", self.std_kind, STD_KINDS)
 
@@ -225,7 +231,7 @@ class SAC:
         target = optax.incremental_update(
             critic.params, state.target_critic_params, self.config.tau
         )
-        metrics["critic/grad_norm"] = optax.global_norm(grads)
+        metrics["critic/grad_norm"] = optax.tree.norm(grads)
         return replace(state, critic=critic, target_critic_params=target), metrics
 
     def critic_target(
@@ -282,7 +288,7 @@ class SAC:
         total, metrics = jax.lax.scan(accumulate, zeros, (batches, keys))
         grads = jax.tree.map(lambda leaf: leaf / keys.shape[0], total)
         metrics = jax.tree.map(jnp.mean, metrics)
-        metrics["actor/grad_norm"] = optax.global_norm(grads)
+        metrics["actor/grad_norm"] = optax.tree.norm(grads)
         metrics["temperature"] = self.alpha(state.temperature.params)
         actor = state.actor.step(grads, self.actor_tx)
         temperature = self.update_temperature(state.temperature, metrics["actor/entropy"])
