@@ -103,8 +103,8 @@ class SACConfig:
             check_range(name, getattr(self, name), 1, 2**20)
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(
-                f"agent.hidden is {self.hidden}; it must name at least one layer, and each layer must "
-                "have a size of at least 1."
+                f"agent.hidden is {self.hidden}; it must name at least one layer, each at least "
+                "1 wide."
             )
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("std_kind", self.std_kind, STD_KINDS)
@@ -118,6 +118,22 @@ def rlpd(**changes: Any) -> SACConfig:
     """SAC with RLPD's settings (arXiv:2302.02948 table 3); the replay mixes in the demos."""
     defaults = SACConfig(activation="relu", utd_ratio=20, backup_entropy=True, temperature=1.0)
     return replace(defaults, **changes)
+
+
+_FAST = OptimizerConfig(lr=1e-3)
+
+GENERIC_SAC = SACConfig(
+    utd_ratio=1,
+    tau=0.01,
+    num_critics=2,
+    hidden=(128, 128),
+    activation="relu",
+    temperature=0.2,
+    actor=_FAST,
+    critic=_FAST,
+    alpha=_FAST,
+)
+"""Plain SAC for an env that nobody has tuned: `serl train --env ID`."""
 
 
 @flax.struct.dataclass
