@@ -24,7 +24,7 @@ from launch.arguments import (
 from launch.connection import client_security
 from launch.experiments import Selection, need
 from launch.processes import stop_on_signals
-from launch.runs import Run, open_run
+from launch.runs import run_of_process
 from launch.status import StatusTeller
 
 
@@ -52,17 +52,7 @@ def run(args: Namespace) -> int:
     supervised = args.watch_fd is not None
     selection = Selection.from_args(args)
     experiment = selection.load()
-    if supervised:
-        folder = Run(args.run_dir)
-    else:
-        folder = open_run(
-            "actor",
-            experiment.name,
-            experiment.seed,
-            selection,
-            path=args.run_dir,
-            resume=args.resume,
-        )
+    folder = run_of_process("actor", args, selection, experiment)
     actor = need("serl.actor", "learner")
     with StatusTeller(folder.status_path("actor"), quiet=supervised) as teller:
         actor.run_actor(

@@ -132,11 +132,15 @@ class Camera:
 
     def __call__(self, env: Any) -> None:
         """Add what the env shows now."""
+        from gymnasium.error import DependencyNotInstalled
+
         if self.failure is None:
             try:
                 self._film.film(env)
             except UserError as error:
                 self.failure = error
+            except DependencyNotInstalled as error:
+                self.failure = UserError(str(error))
 
     def __enter__(self) -> Camera:
         return self

@@ -25,7 +25,7 @@ from launch.arguments import (
 from launch.connection import server_security
 from launch.experiments import Selection, need
 from launch.processes import stop_on_signals
-from launch.runs import Run, open_run
+from launch.runs import run_of_process
 from launch.status import StatusTeller
 from launch.train import add_data, check_data
 
@@ -54,17 +54,7 @@ def run(args: Namespace) -> int:
     init_from = check_data(args)
     selection = Selection.from_args(args)
     experiment = selection.load()
-    if supervised:
-        folder = Run(args.run_dir)
-    else:
-        folder = open_run(
-            "learner",
-            experiment.name,
-            experiment.seed,
-            selection,
-            path=args.run_dir,
-            resume=args.resume,
-        )
+    folder = run_of_process("learner", args, selection, experiment)
     resume = folder.begun if supervised else args.resume
     learner = need("serl.learner", "learner")
     with StatusTeller(folder.status_path("learner"), quiet=supervised) as teller:

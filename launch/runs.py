@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from launch.experiments import Selection
 from launch.machine import version
 from serl.errors import CorruptFile, UserError
+from serl.experiment import Experiment
 from serl.run_folder import RunFolder
 
 RUNS = Path("runs")
@@ -138,6 +140,14 @@ def new_run(
     }
     run.write(run.launch, about)
     return run
+
+
+def run_of_process(verb: str, args: Namespace, selection: Selection, experiment: Experiment) -> Run:
+    """The run of an actor or learner: its supervisor's, else one of its own."""
+    if args.watch_fd is not None:
+        return Run(args.run_dir)
+    name, seed = experiment.name, experiment.seed
+    return open_run(verb, name, seed, selection, path=args.run_dir, resume=args.resume)
 
 
 def newest_unfinished(verb: str, name: str, seed: int) -> Run:
