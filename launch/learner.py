@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
             rpc=server_security(args),
             demos_expected=args.demos_expected,
             resume=resume,
-            init_from=None if resume else init_from,
+            init_from=init_from,
             with_data=args.with_data,
             wandb=args.wandb,
             on_status=teller,

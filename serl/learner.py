@@ -119,10 +119,8 @@ class Learner:
                 experiment.ratio.error_buffer_steps,
                 experiment.replay.start_records,
             )
-            if resume:
-                self._restore()
-            elif init_from is not None:
-                self.state = networks_of(RunFolder(init_from), self.state, experiment)
+            if resume or init_from is not None:
+                self._restore(init_from)
             self.limiter.restore({"steps": self.steps, "updates": self.updates})
             self.metrics = opened.enter_context(
                 MetricsWriter(self.run.path, "learner", wandb=wandb)
@@ -286,7 +284,7 @@ class Learner:
     def _publish(self) -> None:
         """Hand out the policy as the next version; numbers never repeat, whatever was killed."""
         self.version += 1
-        self.run.write(self.run.version, self.version)
+        self.run.write(self.run.version, {"version": self.version, "wall_s": self.wall_s})
         params = jax.tree.map(np.asarray, self.agent.policy_params(self.state))
         self.server.publish(self.version, params)
         self._published_updates, self._published_at = self.updates, time.monotonic()
@@ -370,16 +368,19 @@ class Learner:
         }
         self.checkpoints.save(self.updates, self.state, extra, best=best)
 
-    def _restore(self) -> None:
-        """The newest checkpoint; a run killed before its first one starts from its replay."""
+    def _restore(self, init_from: Path | None) -> None:
+        """The newest checkpoint; a run killed before its first one starts as it did."""
         if self.run.version.exists():
-            self.version = int(self.run.read(self.run.version))
-        if self.checkpoints.latest() is None:
-            return
-        self.state, extra = self.checkpoints.restore(None, self.state)
-        self.updates, self.best_gate = int(extra["updates"]), int(extra["best_gate"])
-        self._wall_before_s = float(extra["wall_s"])
-        self.rng.bit_generator.state = json.loads(extra["rng"])
+            published = self.run.read(self.run.version)
+            self.version, self._wall_before_s = int(published["version"]), published["wall_s"]
+        if self.checkpoints.latest() is not None:
+            self.state, extra = self.checkpoints.restore(None, self.state)
+            self.updates, self.best_gate = int(extra["updates"]), int(extra["best_gate"])
+            self.version = max(self.version, int(extra["version"]))
+            self._wall_before_s = max(self._wall_before_s, float(extra["wall_s"]))
+            self.rng.bit_generator.state = json.loads(extra["rng"])
+        elif init_from is not None:
+            self.state = networks_of(RunFolder(init_from), self.state, self.experiment)
 
     def _result(self) -> dict[str, Any]:
         return {

@@ -21,7 +21,7 @@ ACTOR = uuid.UUID(int=1).hex
 
 def experiment(updates: int, **changes) -> Experiment:
     """line_world with a budget of `updates`."""
-    budget = dataclasses.replace(EXPERIMENT.budget, updates=updates)
+    budget = dataclasses.replace(EXPERIMENT.budget, updates=updates, wall_s=1e6)
     return dataclasses.replace(EXPERIMENT, budget=budget, **changes)
 
 
@@ -87,12 +87,13 @@ def test_after_a_kill_every_committed_record_counts_and_versions_go_on(tmp_path)
     for rows in extra:
         killed.append(ACTOR, rows)
     killed.version = first.version + 3  # published, then killed before the next checkpoint
-    killed.run.write(killed.run.version, killed.version)
+    killed.run.write(killed.run.version, {"version": killed.version, "wall_s": 1000.0})
     killed._opened.close()
     again = train(tmp_path, experiment(40), resume=True)
     assert again.steps == first.steps + sum(len(rows) - 1 for rows in extra)
     assert again.updates == 40
     assert again.version > first.version + 3
+    assert again.wall_s > 1000.0
 
 
 def test_a_used_run_folder_is_not_overwritten(tmp_path):
