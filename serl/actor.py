@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from serl.channel.client import ChannelClient
-from serl.checkpoint import save_policy
+from serl.checkpoint import load_policy, save_policy
 from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
 from serl.experiment import Experiment
 from serl.gates import SuccessWindow
@@ -27,6 +27,7 @@ from serl.policy import PolicyInHand
 from serl.records import RecordBuilder
 from serl.run_folder import RunFolder
 from serl.seeds import Purpose, episode_seed
+from serl.stop import FINISHED
 from serl.timing import Rate
 from serl.types import Source
 
@@ -84,32 +85,40 @@ class Actor:
             **(rpc or {}),
         )
         self.metrics = MetricsWriter(self.run.path, "actor", wandb=wandb)
-        self.policy = PolicyInHand(self.agent, experiment.seed)
+        self.realtime = bool(getattr(experiment.env, "realtime", False))
+        """A real arm never waits for the learner; a simulated one keeps to the ratio."""
+        actor = int(self.client.actor_id, 16)
+        self.policy = PolicyInHand(self.agent, experiment.seed, actor, self.env_steps)
+        draws = np.random.SeedSequence([3, experiment.seed, actor, self.env_steps])
+        self.env.action_space.seed(int(draws.generate_state(1)[0]))
         self._rate = Rate()
 
     def run_until_done(self) -> dict[str, Any]:
         """Act until stopped, or until the final test is done; returns its result and counters."""
-        result: EvaluationResult | None = None
         try:
             self._connect()
-            while result is None and not self._should_end():
+            finished = self._resumed_final()
+            while not finished and not self._should_end():
                 self._wait_for_policy()
                 if self._should_end():
                     break
                 self._episode()
                 if self.evaluates and self.window.due() and self._passes_gates():
-                    result = self._final("passed")
-            if result is None and self.evaluates and self._budget_spent():
-                result = self._final(self.client.stop_requested or "budget spent")
+                    finished = self._final("passed")
+            if not finished and not self.stop.is_set():
+                finished = self._asked_to_end()
             self.phase = "sending the last steps"
             self._status(force=True)
             self.client.flush(timeout_s=10.0)
+            unsent = self.client.pending
         finally:
             self._close()
         return {
             "env_steps": self.env_steps,
             "episodes": self.episodes,
-            "finished": result is not None,
+            "success_last_20": self.window.successes,
+            "unsent_records": unsent,
+            "finished": finished,
         }
 
     # Training.
@@ -159,7 +168,7 @@ class Actor:
         self._ended(steps, total, success)
 
     def _choose(self, obs: dict[str, Any]) -> tuple[np.ndarray, Source]:
-        if self.env_steps < self.experiment.actor.random_steps:
+        if self.env_steps < self.experiment.actor.random_steps or self.policy.version < 0:
             return self.env.action_space.sample(), Source.RANDOM
         return self.policy.act(obs, deterministic=False), Source.POLICY
 
@@ -191,21 +200,49 @@ class Actor:
             self.phase = f"gate {number + 1} of {config.gate_passes}, version {version}"
             failures_allowed = config.gate_episodes - config.gate_successes
             result = self._evaluate(seeds, failures_allowed)
+            if self.stop.is_set():
+                return False
+            passed = result.successes >= config.gate_successes
             self.client.report(
-                "gate",
-                {"version": version, "successes": result.successes, "episodes": len(seeds)},
+                "gate", {"version": version, "successes": result.successes, "passed": passed}
             )
             log.info("version %d: gate %d/%d", version, result.successes, len(seeds))
-            if result.successes < config.gate_successes:
+            if not passed:
                 self.window.gate_failed()
                 self._save_state()
                 return False
         return True
 
-    def _final(self, why: str) -> EvaluationResult:
-        """The final test of the policy in hand, on seeds no one has trained or tuned on."""
+    def _asked_to_end(self) -> bool:
+        """What the learner's request to end means here; True when this actor's job is done."""
+        if self.client.stop_requested == FINISHED or not self.evaluates:
+            return True
+        while self.policy.version < 0 and not self.stop.is_set():
+            self.phase = "waiting for the policy to test"
+            self._status()
+            self.client.wait_for_params(timeout_s=0.2)
+            self.policy.take(self.client)
+        return not self.stop.is_set() and self._final(str(self.client.stop_requested))
+
+    def _resumed_final(self) -> bool:
+        """Run the final test that an earlier process of this actor had begun, if there is one."""
+        begun = self.run.actor_final
+        if not self.evaluates or not begun.exists() or self.stop.is_set():
+            return False
+        if self.run.evaluation.exists():
+            self._report_final(self.run.read(self.run.evaluation))
+            return True
+        stored = load_policy(self.run.policy, self.spec)
+        self.policy.version, self.policy.params = stored.version, stored.params
+        return self._final(self.run.read(begun)["why"])
+
+    def _final(self, why: str) -> bool:
+        """The final test of the policy in hand, on seeds no one has trained or tuned on.
+
+        Returns whether it was run to its end; if not, the next process of this actor begins it
+        again.
+        """
         version = self.policy.version
-        self.client.report("final_started", {"version": version, "why": why})
         save_policy(
             self.run.policy,
             version=version,
@@ -213,22 +250,28 @@ class Actor:
             spec=self.spec,
             meta={"experiment": self.experiment.name, "hash": self.experiment.hash},
         )
+        self.run.write(self.run.actor_final, {"version": version, "why": why})
+        self.client.report("final_started", {"version": version, "why": why})
         count = self.experiment.evaluation.final_episodes
         self.phase = f"final test, version {version}"
         seeds = [episode_seed(Purpose.FINAL, self.experiment.seed, k) for k in range(count)]
         result = self._evaluate(seeds, failures_allowed=count)
-        if len(result.episodes) == count:
-            outcome = {
-                "version": version,
-                "why": why,
-                "env_steps": self.env_steps,
-                "finished_wall_s": time.time(),
-                **result.to_json(),
-            }
-            self.run.write(self.run.evaluation, outcome)
-            outcome.pop("per_episode")
-            self.client.report("final", outcome)
-        return result
+        if len(result.episodes) < count:
+            return False
+        outcome = {
+            "version": version,
+            "why": why,
+            "env_steps": self.env_steps,
+            "finished_wall_s": time.time(),
+            **result.to_json(),
+        }
+        self.run.write(self.run.evaluation, outcome)
+        self._report_final(outcome)
+        return True
+
+    def _report_final(self, outcome: dict[str, Any]) -> None:
+        summary = {key: value for key, value in outcome.items() if key != "per_episode"}
+        self.client.report("final", summary)
 
     def _evaluate(self, seeds: list[int], failures_allowed: int) -> EvaluationResult:
         """Deterministic episodes of the policy in hand; ends early once too many have failed."""
@@ -254,13 +297,17 @@ class Actor:
     # Waiting, each time saying for what.
 
     def _connect(self) -> None:
+        """Random steps need no learner; a policy does."""
         self.phase = f"waiting for the learner at {self.client.address}"
         self._status(force=True)
-        self.client.connect(wait=True, stop=self.stop)
+        explores = self.env_steps < self.experiment.actor.random_steps
+        self.client.connect(wait=not explores, stop=self.stop)
 
     def _wait_for_policy(self) -> None:
-        """Without a policy of this run the arm does not move."""
+        """Without a policy of this run the arm does not move, unless random steps are due."""
         while not self.policy.take(self.client) and self.policy.version < 0:
+            if self.env_steps < self.experiment.actor.random_steps:
+                return
             if self._should_end():
                 return
             self.phase = "waiting for the learner's first policy"
@@ -269,6 +316,8 @@ class Actor:
 
     def _wait_for_credit(self) -> bool:
         """In lockstep, wait while the learner is behind; False when it is time to end."""
+        if self.realtime:
+            return True
         while not self.client.wait_for_credit(timeout_s=0.2):
             self.phase = "waiting for the learner to catch up"
             self._status()
@@ -288,10 +337,6 @@ class Actor:
 
     def _should_end(self) -> bool:
         return self.stop.is_set() or self.client.stop_requested is not None
-
-    def _budget_spent(self) -> bool:
-        reason = self.client.stop_requested
-        return reason is not None and not self.stop.is_set() and self.policy.version >= 0
 
     # Bookkeeping.
 

@@ -13,6 +13,9 @@ from typing import Any
 from serl.experiment import EvaluationConfig
 from serl.seeds import Purpose, episode_seed
 
+LANES = 1 << 12
+"""Gates before their seeds come round again (serl.seeds)."""
+
 
 class SuccessWindow:
     """Success over the last training episodes, and whether a gate is due."""
@@ -47,7 +50,7 @@ class SuccessWindow:
 
     def gate_seeds(self, experiment_seed: int) -> list[int]:
         """Seeds of the next gate, never used before in this run."""
-        lane = self.gates_run
+        lane = self.gates_run % LANES
         self.gates_run += 1
         return [
             episode_seed(Purpose.GATE, experiment_seed, k, lane=lane)

@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from serl.agents.base import Batch, check_finite
 from serl.channel.server import ChannelServer
-from serl.checkpoint import Checkpoints
+from serl.checkpoint import Checkpoints, save_policy
 from serl.data.demos import load_folder, load_into
 from serl.data.limiter import RatioLimiter
 from serl.data.mixing import MixedSampler
@@ -31,14 +32,17 @@ from serl.errors import UserError
 from serl.experiment import Experiment
 from serl.metrics import MetricsWriter
 from serl.run_folder import RunFolder
+from serl.stop import FINISHED, training_over
 from serl.timing import Every, Rate
-from serl.warm_start import networks_of, take_data
+from serl.warm_start import check_equal, networks_of, take_data
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY_S = 1.0
 STATUS_EVERY_S = 0.5
-ALONE_S = 10.0
+POLICIES_KEPT = 64
+"""Published policies kept in memory, so that the one a gate tested can be stored."""
+ALONE_S = 60.0
 """Without any actor for this long, the final test is given up on [s]."""
 
 
@@ -85,7 +89,10 @@ class Learner:
         self.phase = "starting"
         self.updates = 0
         self.version = 0
-        self.best_gate = -1
+        self.best_gate: tuple[bool, int] = (False, -1)
+        self._save_best = False
+        self._policies: OrderedDict[int, Any] = OrderedDict()
+        self._metrics: dict[str, Any] | None = None
         self._wall_before_s = 0.0
         self._started = time.monotonic()
         self._ended: str | None = None
@@ -93,8 +100,11 @@ class Learner:
         self._rate = Rate()
 
         self.run_id = self.run.open_as(experiment)
-        if init_from is not None and with_data and not resume:
-            take_data(RunFolder(init_from), self.run)
+        first_time = not self.run.version.exists()
+        if init_from is not None:
+            check_equal(RunFolder(init_from), experiment)
+            if with_data and first_time:
+                take_data(RunFolder(init_from), self.run)
         self.spec = experiment.env.spec()
         self.agent = experiment.agent.make(self.spec)
         self.per_call, self.size = experiment.agent.utd_ratio, experiment.agent.batch_size
@@ -114,10 +124,11 @@ class Learner:
             self.demo_replay = opened.enter_context(
                 Replay(self.run.demo_replay, self.spec, capacity)
             )
+            self.base_steps = self._base_steps(given=with_data and first_time)
             self.limiter = RatioLimiter(
                 experiment.ratio.updates_per_step,
                 experiment.ratio.error_buffer_steps,
-                experiment.replay.start_records,
+                max(0, experiment.replay.start_records - self.base_steps),
             )
             if resume or init_from is not None:
                 self._restore(init_from)
@@ -139,7 +150,15 @@ class Learner:
     @property
     def steps(self) -> int:
         """Training env steps committed in this run: records, but the first of each episode."""
-        return self.replay.records_committed - self.replay.episodes
+        return self.replay.records_committed - self.replay.episodes - self.base_steps
+
+    def _base_steps(self, given: bool) -> int:
+        """Steps in the replay that another run made (--with-data); noted before serving begins."""
+        if self.run.base.exists():
+            return int(self.run.read(self.run.base)["steps"])
+        steps = self.replay.records_committed - self.replay.episodes if given else 0
+        self.run.write(self.run.base, {"steps": steps})
+        return steps
 
     # The channel's sink: called on its threads.
 
@@ -163,11 +182,12 @@ class Learner:
             self.server.start()
             self._opened.callback(self.server.close)
             log.info("learner listens on port %d, run %s", self.server.port, self.run_id)
-            self._load_demos()
             self._warm_up()
+            self._load_demos()
             self._publish()
-            self._train()
-            self._save()
+            if not self.run.learner_final.exists():
+                self._train()
+                self._save()
             self._wait_for_final_test()
         result = self._result()
         self.run.write(self.run.learner_result, result)
@@ -179,26 +199,25 @@ class Learner:
         log_due, status_due = Every(LOG_EVERY_S), Every(STATUS_EVERY_S)
         next_save = self.updates + save_every
         batches: Prefetch[Any] | None = None
-        metrics = None
         try:
             while not self._over():
                 if self._wait_turn():
                     batches = batches or self._batches()
                     self.phase = "training"
-                    self.state, metrics = self.agent.update(self.state, batches.get())
+                    self.state, self._metrics = self.agent.update(self.state, batches.get())
                     self.updates += self.per_call
                     self._rate.add(self.per_call)
                     self.limiter.on_updates(self.per_call)
                     self.server.set_allowance(self.limiter.step_allowance())
                     if self._publish_due():
                         self._publish()
-                    if self.updates >= next_save:
+                    if self.updates >= next_save or self._save_best:
                         next_save = self.updates + save_every
                         self._save(batches)
-                if metrics is not None and log_due():
-                    self._log(metrics)
+                if self._metrics is not None and log_due():
+                    self._log(self._metrics)
                 if status_due():
-                    self._handle_events(batches)
+                    self._handle_events()
                     self._on_status(self.status())
         finally:
             if batches is not None:
@@ -283,32 +302,50 @@ class Learner:
 
     def _publish(self) -> None:
         """Hand out the policy as the next version; numbers never repeat, whatever was killed."""
+        self._refuse_diverged()
         self.version += 1
         self.run.write(self.run.version, {"version": self.version, "wall_s": self.wall_s})
         params = jax.tree.map(np.asarray, self.agent.policy_params(self.state))
         self.server.publish(self.version, params)
+        self._policies[self.version] = params
+        if len(self._policies) > POLICIES_KEPT:
+            self._policies.popitem(last=False)
         self._published_updates, self._published_at = self.updates, time.monotonic()
 
     # Hearing from actors.
 
-    def _handle_events(self, batches: Prefetch[Any] | None = None) -> None:
+    def _handle_events(self) -> None:
         for event in self.server.events():
-            if event.kind == "gate" and event.data["successes"] > self.best_gate:
-                self.best_gate = int(event.data["successes"])
-                self._save(batches, best=True)
-            elif event.kind == "final_started":
+            if event.kind == "gate":
+                self._keep_best(event.data)
+            elif event.kind in ("final_started", "final"):
                 self._ended = self._ended or str(event.data["why"])
-            elif event.kind == "final":
-                self._final = event.data
+                self.run.write(self.run.learner_final, {"ended": self._ended})
+                if event.kind == "final":
+                    self._final = event.data
+
+    def _keep_best(self, gate: dict[str, Any]) -> None:
+        """Store the very policy that did best in a gate, and mark the checkpoint beside it."""
+        score = (bool(gate["passed"]), int(gate["successes"]))
+        params = self._policies.get(int(gate["version"]))
+        if score <= self.best_gate or params is None:
+            return
+        self.best_gate = score
+        meta = {"experiment": self.experiment.name, "hash": self.experiment.hash, "gate": score}
+        version = int(gate["version"])
+        save_policy(self.run.best_policy, version=version, params=params, spec=self.spec, meta=meta)
+        self._save_best = True
 
     def _wait_for_final_test(self) -> None:
-        """Ask the actors to end; serve on until the final test is reported or all are gone."""
+        """Ask the actors to end; serve on until the final test is reported or all are gone.
+
+        A learner that is stopped asks for nothing: its actors wait for the next one.
+        """
         if self.stop.is_set():
-            self.server.request_stop("the learner was stopped")
-            self.server.wait_until_quiet(timeout_s=2.0)
             return
-        if self._ended != "passed":
-            self.server.request_stop(self._ended or "training is over")
+        if self._ended is None:
+            self._ended = str(self.run.read(self.run.learner_final)["ended"])
+        self.server.request_stop(training_over(self._ended))
         self.phase = "waiting for the final test"
         status_due = Every(STATUS_EVERY_S)
         last_seen = time.monotonic()
@@ -322,8 +359,9 @@ class Learner:
                 log.warning("no actor is left to run the final test; ending without it")
                 break
             self.stop.wait(0.1)
-        self.server.request_stop("finished")
-        self.server.wait_until_quiet(timeout_s=5.0)
+        if not self.stop.is_set():
+            self.server.request_stop(FINISHED)
+            self.server.wait_until_quiet(timeout_s=5.0)
 
     # Bookkeeping.
 
@@ -348,16 +386,21 @@ class Learner:
             "port": self.server.port,
         }
 
+    def _refuse_diverged(self) -> None:
+        """Numbers that are not finite end the run before they are published or saved."""
+        if self._metrics is not None:
+            check_finite(self._metrics, self.updates)
+
     def _log(self, metrics: dict[str, Any]) -> None:
-        """Write the newest metrics; a number that is not finite ends the run before it is saved."""
-        check_finite(metrics, self.updates)
+        self._refuse_diverged()
         values = {key: float(value) for key, value in metrics.items()}
         status = {k: v for k, v in self.status().items() if isinstance(v, int | float)}
         channel = {f"channel/{k}": v for k, v in self.server.counters.items()}
         self.metrics.log(self.updates, {**values, **status, **channel})
 
-    def _save(self, batches: Prefetch[Any] | None = None, best: bool = False) -> None:
+    def _save(self, batches: Prefetch[Any] | None = None) -> None:
         """Checkpoint everything that sampling and updating depend on."""
+        self._refuse_diverged()
         rng = batches.state() if batches is not None else self.rng.bit_generator.state
         extra = {
             "updates": self.updates,
@@ -366,7 +409,8 @@ class Learner:
             "wall_s": self.wall_s,
             "rng": json.dumps(rng),
         }
-        self.checkpoints.save(self.updates, self.state, extra, best=best)
+        self.checkpoints.save(self.updates, self.state, extra, best=self._save_best)
+        self._save_best = False
 
     def _restore(self, init_from: Path | None) -> None:
         """The newest checkpoint; a run killed before its first one starts as it did."""
@@ -375,12 +419,13 @@ class Learner:
             self.version, self._wall_before_s = int(published["version"]), published["wall_s"]
         if self.checkpoints.latest() is not None:
             self.state, extra = self.checkpoints.restore(None, self.state)
-            self.updates, self.best_gate = int(extra["updates"]), int(extra["best_gate"])
+            self.updates = int(extra["updates"])
+            self.best_gate = (bool(extra["best_gate"][0]), int(extra["best_gate"][1]))
             self.version = max(self.version, int(extra["version"]))
             self._wall_before_s = max(self._wall_before_s, float(extra["wall_s"]))
             self.rng.bit_generator.state = json.loads(extra["rng"])
         elif init_from is not None:
-            self.state = networks_of(RunFolder(init_from), self.state, self.experiment)
+            self.state = networks_of(RunFolder(init_from), self.state)
 
     def _result(self) -> dict[str, Any]:
         return {

@@ -14,15 +14,15 @@ class PolicyInHand:
 
     Args:
         agent: a serl.agents.base.Agent.
-        seed: of the action noise.
+        seeds: of the action noise; several actors, and one that goes on, each draw their own.
         version, params: a policy to start with, as from a checkpoint; -1 is none yet.
     """
 
-    def __init__(self, agent: Any, seed: int, *, version: int = -1, params: Any = None) -> None:
+    def __init__(self, agent: Any, *seeds: int, version: int = -1, params: Any = None) -> None:
         self.agent = agent
         self.version = version
         self.params = params
-        self._rng = np.random.default_rng([seed, 2])
+        self._rng = np.random.default_rng([2, *seeds])
         self._taken = time.monotonic()
 
     @property

@@ -37,6 +37,10 @@ class RunFolder:
         self.learner_result = self.path / "learner.json"
         self.actor_state = self.path / "actor.json"
         self.version = self.path / "version.json"
+        self.base = self.path / "base.json"
+        self.best_policy = self.path / "checkpoints" / "best.safetensors"
+        self.actor_final = self.path / "actor_final.json"
+        self.learner_final = self.path / "learner_final.json"
 
     def open_as(self, experiment: Experiment) -> str:
         """Write the contract and a new run id, or check that the folder holds the same experiment.

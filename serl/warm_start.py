@@ -6,18 +6,18 @@ import shutil
 from typing import Any
 
 from serl.checkpoint import Checkpoints
-from serl.errors import CorruptFile, SpecMismatch, UserError
+from serl.errors import SpecMismatch, UserError
 from serl.experiment import Experiment
 from serl.run_folder import RunFolder
 from serl.types import first_difference
 
 
-def networks_of(source: RunFolder, fresh: Any, experiment: Experiment) -> Any:
-    """`fresh` with the other run's newest networks, optimisers and temperature; its own key.
+def check_equal(source: RunFolder, experiment: Experiment) -> None:
+    """Refuse a run of another spec or agent.
 
     Raises:
-        SpecMismatch: the other run's spec or agent differs; names the first difference.
-        UserError: the other run has no checkpoint.
+        SpecMismatch: names the first difference.
+        UserError: there is no run.
     """
     if not source.config.exists():
         raise UserError(f"--init-from {source.path}: no run there; `serl list runs` shows them.")
@@ -29,6 +29,14 @@ def networks_of(source: RunFolder, fresh: Any, experiment: Experiment) -> Any:
                 f"--init-from {source.path} has another {part} ({difference}). "
                 "Only a run of equal spec and agent can be started from."
             )
+
+
+def networks_of(source: RunFolder, fresh: Any) -> Any:
+    """`fresh` with the other run's newest networks, optimisers and temperature; its own key.
+
+    Raises:
+        UserError: the other run has no checkpoint.
+    """
     with Checkpoints(source.checkpoints) as checkpoints:
         if checkpoints.latest() is None:
             raise UserError(f"--init-from {source.path} holds no checkpoint yet.")
@@ -39,17 +47,19 @@ def networks_of(source: RunFolder, fresh: Any, experiment: Experiment) -> Any:
 def take_data(source: RunFolder, target: RunFolder) -> None:
     """Copy the other run's replay and demos, before the target opens its own.
 
-    Raises:
-        UserError: the target already holds data.
+    Each appears whole or not at all, and one that is there is left alone, so a start that was
+    killed can be made again.
     """
     for name in ("replay", "demo_replay"):
         theirs, ours = getattr(source, name), getattr(target, name)
-        if ours.exists():
-            raise UserError(f"{ours} exists; --with-data fills a new run only.")
-        if theirs.exists():
-            try:
-                shutil.copytree(theirs, ours)
-            except OSError as error:
-                raise CorruptFile(
-                    f"cannot copy {theirs}: {error}. Make space, or omit it."
-                ) from error
+        if ours.exists() or not theirs.exists():
+            continue
+        partial = ours.with_name(f".{name}.partial")
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(theirs, partial)
+            partial.rename(ours)
+        except (OSError, shutil.Error) as error:
+            raise UserError(
+                f"cannot copy {theirs}: {error}. Make space, then start again."
+            ) from error

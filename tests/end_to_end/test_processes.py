@@ -46,7 +46,9 @@ def test_actor_and_learner_by_hand_with_a_second_actor_and_a_kill_of_each(tmp_pa
         first = actor("first")
         actor("second", "--no-evaluate")
         until("steps", lambda: read_json(run / "status-learner.json").get("env_steps", 0) > 150)
-        end(learner)
+        os.kill(learner.pid, signal.SIGINT)  # a clean stop asks nothing of the actors
+        assert learner.wait(60) == 0, log.read_text()[-3000:]
+        assert first.poll() is None, (tmp_path / "first.log").read_text()[-3000:]
         end(first)
         learner = serl(*learn, f"127.0.0.1:{port}", "--resume", log=log)
         processes.append(learner)

@@ -119,13 +119,15 @@ def test_init_from_takes_networks_and_on_request_data(tmp_path):
         init_from=source.run.path,
         with_data=True,
     )
-    held = with_data.steps
+    held = with_data.replay.records_committed
+    counted = with_data.steps
     with_data._opened.close()
     ours, theirs = fresh.state.critic.params, source.state.critic.params
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert fresh.steps == 0
     assert fresh.updates == 0
-    assert held == source.steps
+    assert held == 60 + source.steps
+    assert counted == 0
 
 
 def test_init_from_another_spec_names_the_difference(tmp_path):
