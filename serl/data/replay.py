@@ -58,6 +58,9 @@ class StoredEpisode:
     actor_id: str
     episode: int
     records: Records
+    outcome: str
+    """terminated, truncated, running (its actor's newest), or aborted: its actor went on without
+    ending it, as after a kill. Nothing bootstraps beyond the last record of any of them."""
 
 
 class Replay:
@@ -327,14 +330,16 @@ class Replay:
             names = {a.number: name for name, a in self._state.actors.items()}
             actor = np.array(self._columns.span("actor", tail, head), np.int64)
             episode = np.array(self._columns.span("episode", tail, head), np.int64)
+            newest = {name: a.episode for name, a in self._state.actors.items()}
         order = np.lexsort((episode, actor))  # stable: keeps arrival order within an episode
         changes = np.flatnonzero(np.diff(actor[order]) | np.diff(episode[order])) + 1
         groups = [g for g in np.split(order, changes) if len(g)]
         for group in sorted(groups, key=lambda g: int(g[0])):
             records = self._read(group + tail)
             if len(records):
-                k = group[0]
-                yield StoredEpisode(names[int(actor[k])], int(episode[k]), records)
+                name, number = names[int(actor[group[0]])], int(episode[group[0]])
+                outcome = _outcome(records[-1], running=newest[name] == number)
+                yield StoredEpisode(name, number, records, outcome)
 
     def _read(self, seqs: NDArray[np.int64]) -> Records:
         """Whole records of those rows that are still kept."""
