@@ -489,3 +489,10 @@ class Replay:
         self._journal = Journal(self.folder / JOURNAL, found.lines)
         if found.lines > JOURNAL_LINES or not found.same_boot:
             self._fold_journal()
+
+
+def _outcome(last: np.void, running: bool) -> str:
+    for name in ("terminated", "truncated"):
+        if last[name]:
+            return name
+    return "running" if running else "aborted"

@@ -371,14 +371,12 @@ def test_nothing_on_disk_is_executable_data(kit, folder):
     assert record_dtype(kit.image_spec()).hasobject is False
 
 
-def test_an_episode_that_its_actor_left_unfinished_is_closed_as_aborted(tmp_path, data):
+def test_an_episode_that_its_actor_left_unfinished_is_closed_as_aborted(kit, replay):
     """A kill in mid-episode leaves a prefix; it is told apart from the one still running."""
-    spec = data.state_spec()
-    with Replay(tmp_path, spec, 100) as replay:
-        for episode, ending in enumerate(("terminated", "truncated", "", "")):
-            rows = data.records(spec, 0, episode, 0, 3)
-            if ending:
-                rows[ending][-1] = True
-            replay.append("a", rows)
-        outcomes = [e.outcome for e in replay.iter_episodes()]
+    for episode, ending in enumerate(("terminated", "truncated", "", "")):
+        rows = kit.records(kit.state_spec(), 0, episode, 0, 3)
+        if ending:
+            rows[ending][-1] = True
+        replay.append("a", rows)
+    outcomes = [e.outcome for e in replay.iter_episodes()]
     assert outcomes == ["terminated", "truncated", "aborted", "running"]
