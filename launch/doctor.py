@@ -32,14 +32,18 @@ PROBE_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Check:
-    """One line: what was looked at, whether it will do, and what to do if not."""
+    """One line: what was looked at, whether it will do, and what to do if not.
+
+    `ok` None: it is not installed here and need not be; another machine's work needs it.
+    """
 
     name: str
-    ok: bool
+    ok: bool | None
     text: str
 
     def line(self) -> str:
-        return f"{'ok  ' if self.ok else 'FAIL'}  {self.name:<12}  {self.text}"
+        mark = {True: "ok", False: "FAIL", None: "-"}[self.ok]
+        return f"{mark:<4}  {self.name:<12}  {self.text}"
 
 
 def add_arguments(parser: Parser) -> None:
@@ -53,14 +57,15 @@ def run(args: Namespace) -> int:
     checks = _learner(args) if args.learner else [check() for check in CHECKS]
     for check in checks:
         print(check.line())
-    return 0 if all(check.ok for check in checks) else 1
+    return 1 if any(check.ok is False for check in checks) else 0
 
 
 def python() -> Check:
-    """The interpreter is new enough for the learner."""
+    """The interpreter is new enough for a robot PC, and for the learner."""
     found = platform.python_version()
-    ok = sys.version_info >= (3, 11)
-    return Check("Python", ok, found if ok else f"{found}; the learner needs 3.11 or newer")
+    if sys.version_info < (3, 11):
+        return Check("Python", None, f"{found} will do on a robot PC; the learner needs 3.11")
+    return Check("Python", True, found)
 
 
 def package() -> Check:
@@ -70,13 +75,13 @@ def package() -> Check:
     text = f"serl-suite {version()}, {cpu_name()}, {usable_cores()} cores"
     if missing:
         text += f"; without {', '.join(missing)}: pip install 'serl-suite[{','.join(missing)}]'"
-    return Check("package", not missing, text)
+    return Check("package", True, text)
 
 
 def jax_device() -> Check:
     """What JAX computes on, and whether an NVIDIA GPU goes unused."""
     if not _has("jax"):
-        return Check("JAX device", False, "jax is not installed; the 'learner' extra brings it")
+        return Check("JAX device", None, "jax is not installed here; the learner needs it")
     code = "import jax; print(jax.default_backend(), *jax.devices(), sep=', ')"
     ok, text = _in_process(code, {})
     if ok and text.startswith("cpu") and _nvidia_gpu():
@@ -91,7 +96,7 @@ def jax_device() -> Check:
 def opengl() -> Check:
     """Whether MuJoCo can draw; only videos and cameras need it."""
     if not _has("mujoco"):
-        return Check("OpenGL", False, "mujoco is not installed; the 'sim' extra brings it")
+        return Check("OpenGL", None, "mujoco is not installed here; the simulation needs it")
     code = (
         "import mujoco; model = mujoco.MjModel.from_xml_string('<mujoco/>'); "
         "mujoco.Renderer(model, 8, 8).render(); print('MuJoCo draws')"
@@ -101,10 +106,12 @@ def opengl() -> Check:
         ok, _ = _in_process(code, {"MUJOCO_GL": name})
         if ok:
             return Check("OpenGL", True, f"MuJoCo draws with MUJOCO_GL={name}")
+    asked = f" with MUJOCO_GL={chosen}" if chosen else ""
     return Check(
         "OpenGL",
         False,
-        "MuJoCo cannot draw: no videos, no cameras; apt-get install libegl1 libgles2 libosmesa6",
+        f"MuJoCo cannot draw{asked}: no videos, no cameras; "
+        "apt-get install libegl1 libgles2 libosmesa6",
     )
 
 

@@ -21,7 +21,7 @@ from launch.experiments import Selection, need
 from launch.processes import stop_on_signals
 from launch.result import test_line
 from launch.runs import Run, find_run
-from serl.errors import UserError
+from serl.errors import UserError, writing
 from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
 from serl.metrics import write_json
 from serl.seeds import Purpose, episode_seed
@@ -174,7 +174,8 @@ def _conclude(
     if args.film_only or not Path(args.checkpoint).is_dir():
         return
     folder = find_run(args.checkpoint).path / "evaluations"
-    folder.mkdir(exist_ok=True)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
     file = folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.json"
     write_json(file, {"policy_version": version, "sampled": args.sampled, **raw})
     print(f"result {file}")

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from serl.errors import writing
+
 ORPHAN_GRACE_S = 20.0
 """How long a child whose parent is gone may take to checkpoint and end."""
 
@@ -47,7 +49,9 @@ class Child:
         """Start it, or start it again."""
         assert self.returncode is not None or self._process is None, f"{self.name} is running"
         self._release()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with writing(self.log):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.touch()
         read_end, self._write_end = os.pipe()
         try:
             with self.log.open("ab") as log:

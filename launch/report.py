@@ -14,6 +14,7 @@ from typing import Any
 from launch.live import minutes
 from launch.plots import Curve, plot, thinned
 from launch.runs import Run
+from serl.errors import writing
 from serl.metrics import read_metrics
 
 MAX_EMBEDDED_BYTES = 8_000_000
@@ -76,9 +77,9 @@ def write_report(run: Run, result: dict[str, Any], video: Path | None) -> Path:
             "<details><summary>Settings</summary>" + table(_settings(run)) + "</details>",
         ]
     )
-    run.report.write_text(
-        PAGE.replace("@TITLE@", html.escape(result["experiment"])).replace("@BODY@", body)
-    )
+    page = PAGE.replace("@TITLE@", html.escape(result["experiment"])).replace("@BODY@", body)
+    with writing(run.report):
+        run.report.write_text(page)
     return run.report
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from launch.experiments import Selection
 from launch.machine import version
-from serl.errors import CorruptFile, UserError
+from serl.errors import CorruptFile, UserError, writing
 from serl.experiment import Experiment
 from serl.run_folder import RunFolder
 
@@ -81,7 +81,10 @@ class Run(RunFolder):
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One command at a time works on a run; the kernel lets go when the process dies."""
-        with (self.path / "lock").open("w") as file:
+        path = self.path / "lock"
+        with writing(path):
+            file = path.open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

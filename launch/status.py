@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from serl.errors import writing
 from serl.metrics import write_status
 from serl.timing import Every
 
@@ -24,7 +25,8 @@ class StatusTeller:
         self._due = Every(line_every_s)
 
     def __enter__(self) -> StatusTeller:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

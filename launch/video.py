@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launch.experiments import need
+from serl.errors import writing
 
 
 class Film:
@@ -59,8 +60,9 @@ class Film:
 
     def _open(self, height: int, width: int) -> None:
         self._av = need("av", "log")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = self._av.open(str(self._part), "w", format="mp4")
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = self._av.open(str(self._part), "w", format="mp4")
         self._stream = self._container.add_stream("libx264", rate=self._fps)
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = "yuv420p"  # what every browser plays

@@ -7,7 +7,9 @@ The message says what happened, with the number; what is allowed; what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -22,6 +24,18 @@ class SpecMismatch(UserError):
 
 class CorruptFile(UserError):
     """A file on disk is damaged or truncated; the message names it."""
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Around what makes or writes `path`: a disk that refuses is one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Make space there or the folder "
+            "writable, or choose another."
+        ) from error
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str]) -> UserError:

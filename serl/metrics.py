@@ -16,13 +16,15 @@ import json
 import logging
 import math
 import os
+import platform
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from serl.errors import UserError
+from serl.errors import UserError, writing
+from serl.timing import Every
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,12 @@ class MetricsWriter:
     def __init__(
         self, run_dir: Path, name: str, tensorboard: bool = True, wandb: bool = False
     ) -> None:
-        run_dir.mkdir(parents=True, exist_ok=True)
         self.name = name
         self._lock = threading.Lock()
-        self._fd: int | None = os.open(
-            run_dir / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
-        )
+        file = run_dir / "metrics.jsonl"
+        with writing(file):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            self._fd: int | None = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._events = _tensorboard(run_dir / "tb" / name) if tensorboard else None
         self._wandb = _wandb(run_dir, name) if wandb else None
 
@@ -159,14 +161,22 @@ def _finite(value: float) -> float | None:
 
 
 class _TensorBoard:
-    """Scalars into a TensorBoard event file, through tensorboard's own background writer."""
+    """Scalars into a TensorBoard event file. A disk that refuses ends the file, not the run."""
 
     def __init__(self, folder: Path) -> None:
-        writer = importlib.import_module("tensorboard.summary.writer.event_file_writer")
+        record_writer = importlib.import_module("tensorboard.summary.writer.record_writer")
         self._event = importlib.import_module("tensorboard.compat.proto.event_pb2").Event
         self._summary = importlib.import_module("tensorboard.compat.proto.summary_pb2").Summary
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = writer.EventFileWriter(str(folder), flush_secs=10)
+        name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}"
+        self._path = folder / name
+        self._flush = Every(10.0)
+        self._records: Any = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._records = record_writer.RecordWriter(self._path.open("wb"))
+            self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
+        except OSError as error:
+            self._give_up(error)
 
     def add(self, wall_s: float, step: int, values: Mapping[str, Any]) -> None:
         scalars = [
@@ -175,10 +185,29 @@ class _TensorBoard:
             if isinstance(value, int | float)
         ]
         event = self._event(wall_time=wall_s, step=step, summary=self._summary(value=scalars))
-        self._writer.add_event(event)
+        try:
+            self._write(event)
+        except OSError as error:
+            self._give_up(error)
 
     def close(self) -> None:
-        self._writer.close()
+        records, self._records = self._records, None
+        if records is not None:
+            try:
+                records.close()
+            except OSError as error:
+                self._give_up(error)
+
+    def _write(self, event: Any) -> None:
+        if self._records is not None:
+            self._records.write(event.SerializeToString())
+            if self._flush():
+                self._records.flush()
+
+    def _give_up(self, error: OSError) -> None:
+        self._records = None
+        reason = error.strerror or error
+        log.warning("no more TensorBoard data: %s: %s. metrics.jsonl goes on.", self._path, reason)
 
 
 def _tensorboard(folder: Path) -> _TensorBoard | None:

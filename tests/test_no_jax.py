@@ -71,7 +71,12 @@ def test_every_recording_verb_runs(lines: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_doctor_says_that_jax_is_missing(tmp_path: Path) -> None:
-    done = run(RUN_VERBS.format(lines=["doctor"]), tmp_path)
-    assert "jax is not installed" in done.stdout
+def test_the_doctor_finds_no_fault_with_a_base_install(tmp_path: Path) -> None:
+    """It is the command of docker/robot-pc.Dockerfile."""
+    block = "sys.modules.update(dict.fromkeys(('mujoco', 'numba', 'gymnasium', 'tensorboard')))\n"
+    alone = "import launch.doctor as d\nd.CHECKS = (d.python, d.package, d.jax_device, d.opengl)\n"
+    done = run(block + alone + RUN_VERBS.format(lines=["doctor"]), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "jax is not installed here" in done.stdout
+    assert "mujoco is not installed here" in done.stdout
     assert "Traceback" not in done.stderr

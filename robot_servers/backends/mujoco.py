@@ -15,6 +15,7 @@ from robot_servers.backends.base import BACKENDS
 from robot_servers.control.se3 import Array
 from robot_servers.models.base import describe
 from robot_servers.simulation import limits as bounds
+from robot_servers.simulation.cell import check_mujoco
 from robot_servers.simulation.loop import make_loop, numba_installed
 from robot_servers.simulation.realtime import Metronome
 from robot_servers.simulation.scene import MujocoScene
@@ -83,6 +84,7 @@ class MujocoBackend:
         if self._world is not None:
             return
         try:
+            check_mujoco()
             self._run_loop = make_loop(self._compiled)
         except ImportError as error:
             raise UserError(

@@ -61,6 +61,21 @@ def arm_prefix(name: str) -> str:
     return f"{name}/" if name else ""
 
 
+def check_mujoco() -> None:
+    """Import MuJoCo once with care: it refuses a MUJOCO_GL that it does not know.
+
+    Raises:
+        ImportError: it is not installed.
+        UserError: it cannot be imported on this machine as it is set up.
+    """
+    try:
+        import mujoco  # noqa: F401
+    except RuntimeError as error:
+        raise UserError(
+            f"MuJoCo does not start: {one_line(error)}. Unset MUJOCO_GL, or choose egl or osmesa."
+        ) from error
+
+
 def compile_cell(xml: str) -> Any:
     """The compiled MjModel. Raises UserError with the compiler's words on one line."""
     import mujoco

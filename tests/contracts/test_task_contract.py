@@ -116,18 +116,16 @@ def test_the_contract_is_json_and_changes_with_what_is_learned(name):
     contract = config.contract()
     assert json.loads(json.dumps(contract)) == contract
     assert contract["task"] == name
-    hashes = {
-        contract_hash(c.contract())
-        for c in (
-            config,
-            replace(config, control_hz=10.0),
-            replace(config, episode_s=3.0),
-            replace(config, state=config.state[:-1]),
-            replace(config, action=replace(config.action, translation_step_m=0.01)),
-            replace(config, reward="dense"),
-        )
-    }
-    assert len(hashes) == 6
+    assert config.reward in config.reward_weights()
+    configs = [
+        config,
+        replace(config, control_hz=10.0),
+        replace(config, episode_s=3.0),
+        replace(config, state=config.state[:-1]),
+        replace(config, action=replace(config.action, translation_step_m=0.01)),
+        *(replace(config, reward=r) for r in config.reward_weights() if r != config.reward),
+    ]
+    assert len({contract_hash(c.contract()) for c in configs}) == len(configs)
     assert contract_hash(replace(config, video_px=64).contract()) == contract_hash(contract)
 
 

@@ -1,9 +1,11 @@
 """metrics.jsonl, TensorBoard, status files, and the clocks."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,3 +157,34 @@ def test_every_is_true_once_a_period_and_does_not_catch_up():
     assert [due(), due()] == [True, False]
     now[0] = 6.4
     assert due()
+
+
+def test_a_metrics_file_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: Not a directory"):
+        MetricsWriter(tmp_path / "file" / "run", "actor", tensorboard=False)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_a_full_disk_ends_the_tensorboard_file_and_not_the_run(tmp_path, monkeypatch, caplog):
+    pytest.importorskip("tensorboard")
+    opened = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode: opened(Path("/dev/full") if "tfevents" in path.name else path, mode),
+    )
+    with MetricsWriter(tmp_path, "actor") as metrics:
+        for step in range(2000):
+            metrics.log(step, {"a": 1.5})
+    assert len(list(read_metrics(tmp_path))) == 2000
+    assert caplog.text.count("No space left on device") == 1
+
+
+def test_a_folder_that_takes_no_tensorboard_file_is_said_and_skipped(tmp_path, caplog):
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tb").write_text("in the way")
+    with MetricsWriter(tmp_path, "actor") as metrics:
+        metrics.log(0, {"a": 1.5})
+    assert len(list(read_metrics(tmp_path))) == 1
+    assert "no more TensorBoard data" in caplog.text

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -137,3 +141,20 @@ def test_without_opengl_the_reason_and_the_remedy_are_one_line(monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     with pytest.raises(UserError, match=r"no OpenGL to draw with .* apt-get install libegl1"):
         render.make_context(64, 64)
+
+
+def test_a_mujoco_gl_that_mujoco_does_not_know_is_one_line():
+    code = (
+        "from robot_servers.backends.mujoco import MujocoBackend\n"
+        "from serl.errors import UserError\n"
+        "try: MujocoBackend().connect()\n"
+        "except UserError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MUJOCO_GL": "nonsense"},
+        capture_output=True,
+        text=True,
+    )
+    assert "nonsense. Unset MUJOCO_GL" in done.stdout, done.stderr
+    assert len(done.stdout.splitlines()) == 1
