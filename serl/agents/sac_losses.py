@@ -53,9 +53,10 @@ def actor_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """E[ α log π(a|s) - mean_i Q_i(s, a) ] and the policy's entropy, -E[log π].
 
-    The mean over all E members, as REDQ alg. 1 and SERL: the minimum is for targets only.
+    Args:
+        q: the mean over all E members (B,), as REDQ alg. 1 and SERL: a minimum is for targets only.
     """
-    loss = weighted_mean(alpha * logp - q.mean(axis=0), weight)
+    loss = weighted_mean(alpha * logp - q, weight)
     return loss, -weighted_mean(logp, weight)
 
 

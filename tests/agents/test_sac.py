@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from serl.agents.base import Batch, Diverged, check_finite, example_batch
+from serl.agents.mean_q import mean_q, piece
 from serl.agents.optimizer import OptimizerConfig
 from serl.agents.sac import SAC, SACConfig, rlpd
 from serl.errors import UserError
@@ -76,16 +77,43 @@ def test_only_the_target_members_that_were_drawn_matter():
     assert not all(finite)
 
 
-def test_gradient_by_minibatch_is_the_gradient_of_all_rows():
-    agent = small(utd_ratio=3, std_kind="fixed", std_fixed=1e-5)  # no noise: no draw to match
-    state, several = state_of(agent), batches(agent)
-    together = jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), several)
-    update = jax.jit(agent.update_actor)
-    a, b = update(state, several)[0], update(state, together)[0]
-    for x, y in zip(
-        jax.tree.leaves(a.actor.opt_state), jax.tree.leaves(b.actor.opt_state), strict=True
-    ):
-        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6)
+@pytest.mark.parametrize("rows", [24, 2048])
+def test_the_actor_climbs_the_mean_of_all_members_however_it_is_cut(rows):
+    """Value and slope in pieces are those of all members on all rows at once; the minimum over
+    members is for targets only."""
+    agent = small()
+    params, key = state_of(agent).critic.params, jax.random.key(2)
+    batch = example_batch(SPEC, np.random.default_rng(0), (rows,))
+
+    def in_pieces(action):
+        return mean_q(agent.q, agent.critics, params, batch.obs, action, key).sum()
+
+    def at_once(action):
+        return agent.q(agent.critics, params, batch.obs, action, key).mean(axis=0).sum()
+
+    ours, theirs = (jax.jit(jax.value_and_grad(f))(batch.action) for f in (in_pieces, at_once))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("whole", "part"), [(2048, 512), (300, 300), (1200, 400), (1201, 1201), (1, 1)]
+)
+def test_pieces_are_equal_and_never_tiny(whole, part):
+    assert piece(whole, 512) == part
+
+
+def test_the_gradient_of_the_mean_reaches_the_action_only():
+    agent = small()
+    batch = example_batch(SPEC, np.random.default_rng(0), (8,))
+
+    @jax.jit
+    @jax.grad
+    def slope(params):
+        key = jax.random.key(0)
+        return mean_q(agent.q, agent.critics, params, batch.obs, batch.action, key).sum()
+
+    assert all(not x.any() for x in jax.tree.leaves(slope(state_of(agent).critic.params)))
 
 
 def test_the_targets_follow_the_critics_at_rate_tau():
@@ -126,14 +154,6 @@ def test_warm_ups_count_their_own_steps_and_a_fixed_temperature_stays():
     assert float(agent.alpha(state.temperature.params)) == pytest.approx(0.2)
 
 
-def test_the_target_entropy_counts_the_elements_the_policy_chooses():
-    """HIL-SERL's hybrid agents counted the discrete gripper too (D-A7)."""
-    wide = replace(SPEC, action=replace(SPEC.action, shape=(7,)))
-    assert SMALL.make(SPEC).target_entropy == -1.0
-    assert SMALL.make(wide).target_entropy == -3.5
-    assert replace(SMALL, target_entropy=-6.0).make(wide).target_entropy == -6.0
-
-
 def test_rows_of_weight_zero_do_not_change_the_update():
     agent = small()
     batch = batches(agent)
@@ -147,18 +167,6 @@ def test_rows_of_weight_zero_do_not_change_the_update():
     ]
     for a, b in zip(*(jax.tree.leaves(r.critic.params) for r in results), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-
-
-def test_actions_are_learned_from_in_the_units_they_are_sent_in():
-    """The same experience told in other action units gives the same networks."""
-    wide = replace(SPEC, action=replace(SPEC.action, low=(-3.0, 0.0), high=(1.0, 10.0)))
-    agent, other = small(), SMALL.make(wide)
-    batch = batches(agent)
-    told = replace(batch, action=np.array([-1.0, 5.0]) + np.array([2.0, 5.0]) * batch.action)
-    ours, _ = agent.update(agent.init(jax.random.key(0)), batch)
-    theirs, _ = other.update(other.init(jax.random.key(0)), told)
-    for a, b in zip(jax.tree.leaves(ours.critic), jax.tree.leaves(theirs.critic), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_dropout_is_drawn_anew_for_each_use_of_the_critics():
