@@ -44,7 +44,7 @@ def test_the_policy_in_hand_changes_only_when_it_is_asked_to(kit):
     server = kit.server()
     client = kit.client(server)
     client.connect()
-    policy = PolicyInHand(agent=None, seed=0)
+    policy = PolicyInHand(None, 0)
     for version in (1, 2):
         before = policy.version
         server.publish(version, {"w": np.full(3, version, np.float32)})

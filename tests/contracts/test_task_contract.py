@@ -13,6 +13,7 @@ from envs.tasks.base import TASKS
 from serl.seeds import Purpose, episode_seed
 from serl.types import RewardSource, contract_hash, record_dtype
 
+TASKS.discover()
 IDS = sorted(i for i in gymnasium.registry if i.startswith("serl/"))
 
 
