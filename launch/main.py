@@ -34,7 +34,7 @@ VERBS = {
     "replay-demo": Verb("launch.replay_demo", "play a stored episode back and compare"),
     "list": Verb("launch.list", "tasks, agents, backends, examples, runs, settings"),
     "doctor": Verb("launch.doctor", "check this machine, or the way to a learner"),
-    "bench": Verb("launch.bench", "measure simulation, learner, channel, kills, soak, demo"),
+    "bench": Verb("launch.bench", "measure speed, the channel, experts, whole trainings"),
 }
 
 EXAMPLES = """\

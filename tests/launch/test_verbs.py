@@ -1,5 +1,6 @@
 """What a person meets first: help, unknown names, values out of range, and one line for each."""
 
+import importlib
 import json
 import socket
 import subprocess
@@ -8,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from launch import actor, learner, overrides, runs
+from benchmarks import gym
+from launch import actor, bench, learner, overrides, runs
 from launch.arguments import split_overrides
 from launch.experiments import Selection
 from launch.main import VERBS, main, parse
@@ -422,3 +424,53 @@ def test_an_actor_by_hand_says_what_it_did_and_what_is_unsent(toy, tmp_path):
     assert "1,234 env steps, 9 episodes, 7 of the last 9 succeeded" in text
     assert "12 records are still in" in text
     assert "every record" in actor.account(run, {**done, "unsent_records": 0})
+
+
+@pytest.mark.parametrize("name", bench.ALL)
+def test_every_benchmark_that_is_named_is_there(name):
+    for module in bench.MODULES.get(name, (name,)):
+        if name != "demo":
+            assert callable(importlib.import_module(f"benchmarks.{module}").run)
+
+
+def test_a_bench_of_whole_runs_goes_on_with_what_there_is_and_ends_in_one_table(
+    toy, capsys, monkeypatch
+):
+    done, begun, fresh = (Selection(experiment=toy, seed=seed) for seed in range(3))
+    for selection in (done, begun):
+        experiment = selection.load()
+        run = runs.open_run("train", "toy", experiment.seed, selection, options=Options().to_json())
+        run.open_as(experiment)
+    (run,) = (run for run in runs.all_runs() if run.about["seed"] == 0)
+    run.write(run.result, {"mean_return": -150.25})
+    called = []
+
+    def carry_out(session):
+        called.append((session.experiment.seed, session.run.path))
+        session.run.open_as(session.experiment)
+        session.run.write(session.run.result, {"mean_return": -160.0})
+        return 0
+
+    monkeypatch.setattr(Session, "carry_out", carry_out)
+    begun_at = [run.path for run in runs.all_runs() if run.about["seed"] == 1]
+    columns = {"mean return": lambda run, result: f"{result['mean_return']:.1f}"}
+    assert bench.whole_runs("train", [done, begun, fresh], columns) == 0
+    assert [seed for seed, _ in called] == [1, 2]
+    assert called[0][1] == begun_at[0]
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [row.split("|")[2].strip() for row in rows[2:]] == ["-150.2", "-160.0", "-160.0"]
+
+
+def test_the_gym_bench_is_the_documented_training():
+    words = gym.selection(1, quick=False).argv()
+    assert words == [
+        "--env",
+        "Pendulum-v1",
+        "--seed",
+        "1",
+        "--budget.env-steps",
+        "20000",
+        "--evaluation.final-episodes",
+        "20",
+    ]
+    assert gym.GOAL == -200
