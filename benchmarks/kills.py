@@ -15,7 +15,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from launch.ports import free_port
 from serl.errors import UserError
 from serl.types import ArraySpec, Spec, record_dtype
 
@@ -102,7 +102,7 @@ def torture(kills: int, seed: int, folder: Path | None = None) -> Outcome:
             return torture(kills, seed, Path(temporary))
     rng = random.Random(seed)  # victims and pauses; the machine's timing adds its own chance
     began = time.monotonic()
-    port = _free_port()
+    port = free_port()
     learner_kills = 0
     processes = {name: _start(name, folder, port) for name in ("learner", *ACTORS)}
     try:
@@ -271,18 +271,6 @@ def _over_when_stdin_closes() -> threading.Event:
 
     threading.Thread(target=watch, daemon=True).start()
     return over
-
-
-def _free_port() -> int:
-    """A free port below the ephemeral range: a dialling actor's own socket never takes it."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as listener:
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue  # taken; try another
-            return port
-    raise RuntimeError("no free port among 100 tried between 20000 and 32000")
 
 
 def main() -> None:

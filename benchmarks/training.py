@@ -16,8 +16,8 @@ from typing import Any
 
 from launch.bench import print_rows
 from launch.demo import DEFAULT
+from launch.ports import free_port
 from launch.processes import Child, serl, stop_on_signals
-from launch.session import free_port
 from serl.metrics import read_metrics
 
 NEVER = 21

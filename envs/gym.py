@@ -45,7 +45,7 @@ class ScaledBox(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Actions from +-1 to the env's own range; observations as a dict, float64 as float32.
 
     Info: `executed_action` is the action within +-1 that the env got, `requested_action` the one
-    that was asked for, `success` what the env says of it (`is_success`, `success`) or False.
+    that was asked for, `success` what the env says of it (`is_success`, `success`), if it does.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -84,7 +84,9 @@ class ScaledBox(gymnasium.Wrapper[Any, Any, Any, Any]):
         info = dict(info)
         info["executed_action"] = executed.astype(np.float32)
         info["requested_action"] = wish.astype(np.float32)
-        info["success"] = bool(info.get("is_success", info.get("success", False)))
+        said = info.get("is_success", info.get("success"))
+        if said is not None:
+            info["success"] = bool(said)
         return self._named(obs), float(reward), bool(terminated), bool(truncated), info
 
     def _named(self, obs: Any) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ examples:
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
 from launch.arguments import (
     Parser,
@@ -22,10 +23,12 @@ from launch.arguments import (
     address,
 )
 from launch.connection import client_security
-from launch.experiments import Selection, need
-from launch.processes import stop_on_signals
-from launch.runs import run_of_process
+from launch.experiments import need
+from launch.processes import UNFINISHED, stop_on_signals
+from launch.result import test_line
+from launch.runs import Run, run_of_process
 from launch.status import StatusTeller
+from serl.metrics import read_status
 
 
 def add_arguments(parser: Parser) -> None:
@@ -50,12 +53,10 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Namespace) -> int:
     stop = stop_on_signals(args.watch_fd)
     supervised = args.watch_fd is not None
-    selection = Selection.from_args(args)
-    experiment = selection.load()
-    folder = run_of_process("actor", args, selection, experiment)
+    folder, experiment = run_of_process("actor", args)
     actor = need("serl.actor", "learner")
     with StatusTeller(folder.status_path("actor"), quiet=supervised) as teller:
-        actor.run_actor(
+        done = actor.run_actor(
             experiment,
             run_dir=folder.path,
             learner_address=args.learner_address,
@@ -65,4 +66,26 @@ def run(args: Namespace) -> int:
             on_status=teller,
             stop=stop,
         )
+    if supervised:
+        return 0 if done["finished"] or stop.is_set() else UNFINISHED
+    print(account(folder, done))
     return 0
+
+
+def account(folder: Run, done: dict[str, Any]) -> str:
+    """What an actor did in its life, for the person who started it."""
+    lines = [f"{done['env_steps']:,} env steps, {done['episodes']:,} episodes"]
+    status = read_status(folder.status_path("actor")) or {}
+    if status.get("episodes_in_window"):
+        successes, episodes = status["success_last_20"], status["episodes_in_window"]
+        lines[0] += f", {successes} of the last {episodes} succeeded"
+    if folder.evaluation.is_file():
+        lines.append(f"final test: {test_line(folder.read(folder.evaluation))}")
+    unsent = done["unsent_records"]
+    lines.append(
+        f"{unsent:,} records are still in {folder.spool}; --resume --run-dir {folder.path} sends "
+        "them"
+        if unsent
+        else "every record has reached the learner"
+    )
+    return "\n".join(lines)

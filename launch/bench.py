@@ -1,7 +1,7 @@
 """Measure, and print one table with the machine's name.
 
-Without a name: simulation, learner and channel. `demo` runs whole demos, one per seed, and skips
-seeds that have a result; `kills` and `soak` take long.
+Without a name: simulation, learner and channel. `demo` and `gym` are whole trainings, one per seed,
+and skip seeds that have a result; `kills`, `soak` and `experts` take long too.
 
 examples:
   serl bench
@@ -9,6 +9,7 @@ examples:
   serl bench kills
   serl bench soak --minutes 30
   serl bench demo --seeds 0 1 2 3 4
+  serl bench gym --seeds 0
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import importlib
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from launch import runs
@@ -32,7 +33,7 @@ from serl.experiment import Experiment
 USUAL = ("simulation", "learner", "channel")
 MODULES = {"learner": ("learner", "training")}
 """Names that are more than the one file benchmarks/<name>.py: alone, and beside an actor."""
-ALL = (*USUAL, "kills", "soak", "demo")
+ALL = (*USUAL, "experts", "kills", "soak", "demo", "gym")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -43,8 +44,7 @@ def add_arguments(parser: Parser) -> None:
         "--seeds",
         nargs="+",
         type=number(int, 0, 65535),
-        default=[0, 1, 2, 3, 4],
-        help="of `demo` (0 1 2 3 4)",
+        help="of `demo` (0 1 2 3 4) and `gym` (0 1 2)",
     )
 
 
@@ -56,7 +56,11 @@ def run(args: Namespace) -> int:
     code = 0
     for name in args.what or USUAL:
         if name == "demo":
-            code = max(code, demo(args.seeds))
+            code = max(code, demo(args.seeds or (0, 1, 2, 3, 4)))
+            continue
+        if name == "gym":
+            benchmark = importlib.import_module("benchmarks.gym")
+            code = max(code, benchmark.run(args.seeds or benchmark.SEEDS, args.quick))
             continue
         options = {"minutes": args.minutes} if name == "soak" and args.minutes else {}
         rows: list[dict[str, Any]] = []
@@ -90,42 +94,54 @@ def print_table(cells: Sequence[Sequence[str]]) -> None:
 
 def demo(seeds: Sequence[int]) -> int:
     """`serl demo` for each seed without a result of this very experiment, then all in one table."""
+    return whole_runs("demo", [Selection(experiment=DEFAULT, seed=seed) for seed in seeds], DEMO)
+
+
+DEMO = {
+    "successes": lambda run, result: f"{result['successes']}/{result['episodes']}",
+    "wall_s": lambda run, result: f"{result['wall_s']:.0f} ({minutes(result['wall_s'])})",
+    "env steps": lambda run, result: f"{result['env_steps']:,}",
+    "updates": lambda run, result: f"{result['updates']:,}",
+    "run": lambda run, result: str(run.path),
+}
+
+
+def whole_runs(
+    verb: str,
+    selections: Sequence[Selection],
+    columns: Mapping[str, Callable[[Run, dict[str, Any]], str]],
+) -> int:
+    """Carry out `serl VERB` for each selection without a result, then print one table.
+
+    Args:
+        columns: head to text, from a finished run and its result.
+    """
     from launch.main import parse
 
-    selections = [Selection(experiment=DEFAULT, seed=seed) for seed in seeds]
     for selection in selections:
-        if _newest(selection, finished=True) is None:
-            begun = _newest(selection, finished=False)
+        if _newest(verb, selection, finished=True) is None:
+            begun = _newest(verb, selection, finished=False)
             resume = [] if begun is None else ["--resume", "--run-dir", str(begun.path)]
-            code = parse(["demo", *selection.argv(), *resume]).run()
+            words = [] if begun is not None else selection.argv()
+            code = parse([verb, *words, *resume]).run()
             if code:
                 return code
-    rows = [("seed", "successes", "wall_s", "env steps", "updates", "run")]
-    rows += [_demo_row(selection) for selection in selections]
+    rows = [("seed", *columns)]
+    for selection in selections:
+        run = _newest(verb, selection, finished=True)
+        assert run is not None, "it has just written its result"
+        result = run.read(run.result)
+        rows.append((str(selection.seed), *(text(run, result) for text in columns.values())))
     print_table(rows)
     return 0
 
 
-def _demo_row(selection: Selection) -> tuple[str, ...]:
-    run = _newest(selection, finished=True)
-    assert run is not None, "the demo has just written its result"
-    result = run.read(run.result)
-    return (
-        str(selection.seed),
-        f"{result['successes']}/{result['episodes']}",
-        f"{result['wall_s']:.0f} ({minutes(result['wall_s'])})",
-        f"{result['env_steps']:,}",
-        f"{result['updates']:,}",
-        str(run.path),
-    )
-
-
-def _newest(selection: Selection, *, finished: bool) -> Run | None:
-    """The newest demo of this experiment, by its hash, and seed."""
+def _newest(verb: str, selection: Selection, *, finished: bool) -> Run | None:
+    """The newest run of this experiment, by its hash and settings, begun with `verb`."""
     experiment = selection.load()
     for run in reversed(all_runs(runs.RUNS / experiment.name)):
         about = run.about
-        same = about["verb"] == "demo" and about["seed"] == experiment.seed
+        same = about["verb"] == verb and about["seed"] == experiment.seed
         if same and run.finished == finished and _is_of(run, experiment):
             return run
     return None

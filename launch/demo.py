@@ -27,8 +27,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
-    selection = Selection.from_args(args, default=DEFAULT)
-    demos = selection.load().demos if args.demos is None else args.demos
+    named_by_folder = args.resume and args.run_dir is not None
+    selection = Selection.from_args(args, default=None if named_by_folder else DEFAULT)
+    demos = args.demos or 0
+    if args.demos is None and not args.resume:
+        demos = selection.load().demos
     session = Session.open(
         "demo",
         selection,

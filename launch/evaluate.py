@@ -155,9 +155,9 @@ def _fps(experiment: Experiment, env: Any) -> float:
 
 
 def _tell(episode: EpisodeResult) -> None:
-    outcome = "success" if episode.success else "no success"
+    outcome = "success, " if episode.success else "no success, "
     print(
-        f"seed {episode.seed}: {outcome}, {episode.steps} steps, "
+        f"seed {episode.seed}: {outcome if episode.success_reported else ''}{episode.steps} steps, "
         f"return {episode.episode_return:.3g}",
         flush=True,
     )

@@ -70,6 +70,28 @@ class Selection:
             return self
         return dataclasses.replace(self, experiment=str(Path(self.experiment).resolve()))
 
+    def difference(self, given: Selection) -> str | None:
+        """What of `given` contradicts this selection, as '--seed 0, not 1'; None if nothing does.
+
+        Settings (`overrides`) are no contradiction: they may change.
+        """
+        if not given.is_empty and given._source() != self._source():
+            return f"{self._source()}, not {given._source()}"
+        if given.seed is not None and given.seed != (seed := self.load().seed):
+            return f"--seed {seed}, not {given.seed}"
+        if given.agent not in (None, self.agent):
+            own = self.load().agent
+            if dataclasses.replace(self, agent=given.agent).load().agent != own:
+                return f"{self.agent or 'its own agent'}, not --agent {given.agent}"
+        return None
+
+    def _source(self) -> str:
+        """What was named, however it was spelled."""
+        if self.experiment is None:
+            return f"--task {self.task}" if self.task is not None else f"--env {self.env}"
+        path = experiment_path(self.experiment).resolve()
+        return str(path / "experiment.py" if path.is_dir() else path)
+
     def argv(self) -> list[str]:
         """The words that parse to this selection."""
         words = [] if self.experiment is None else [self.experiment]

@@ -12,6 +12,7 @@ examples:
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
 from launch.arguments import (
     Parser,
@@ -23,11 +24,13 @@ from launch.arguments import (
     number,
 )
 from launch.connection import server_security
-from launch.experiments import Selection, need
-from launch.processes import stop_on_signals
-from launch.runs import run_of_process
+from launch.experiments import need
+from launch.processes import UNFINISHED, stop_on_signals
+from launch.result import make_result, test_line
+from launch.runs import Run, run_of_process
 from launch.status import StatusTeller
-from launch.train import add_data, check_data
+from launch.train import add_data, check_data, warn_without_demos
+from serl.experiment import Experiment
 
 
 def add_arguments(parser: Parser) -> None:
@@ -52,13 +55,13 @@ def run(args: Namespace) -> int:
     stop = stop_on_signals(args.watch_fd)
     supervised = args.watch_fd is not None
     init_from = check_data(args)
-    selection = Selection.from_args(args)
-    experiment = selection.load()
-    folder = run_of_process("learner", args, selection, experiment)
+    folder, experiment = run_of_process("learner", args)
+    if not (supervised or args.resume or args.demos or args.with_data):
+        warn_without_demos(experiment)
     resume = folder.begun if supervised else args.resume
     learner = need("serl.learner", "learner")
     with StatusTeller(folder.status_path("learner"), quiet=supervised) as teller:
-        learner.run_learner(
+        done = learner.run_learner(
             experiment,
             run_dir=folder.path,
             demos=args.demos,
@@ -72,4 +75,21 @@ def run(args: Namespace) -> int:
             on_status=teller,
             stop=stop,
         )
+    if supervised:
+        return 0 if done["final"] or stop.is_set() else UNFINISHED
+    print(conclude(folder, experiment, done))
     return 0
+
+
+def conclude(folder: Run, experiment: Experiment, done: dict[str, Any]) -> str:
+    """Keep the result, if the policy was tested, and say how far the run has come."""
+    ended = f"; ended: {done['ended']}" if done["ended"] else ""
+    lines = [f"{done['updates']:,} updates, {done['env_steps']:,} env steps"]
+    lines[0] += f", policy version {done['policy_version']}{ended}"
+    if done["final"]:
+        result = make_result(experiment, done["final"], done, done["wall_s"])
+        folder.write(folder.result, result)
+        lines += [f"final test: {test_line(result)}", f"result {folder.result}"]
+    else:
+        lines.append(f"no final test yet; go on with --resume --run-dir {folder.path}")
+    return "\n".join(lines)

@@ -34,7 +34,7 @@ VERBS = {
     "replay-demo": Verb("launch.replay_demo", "play a stored episode back and compare"),
     "list": Verb("launch.list", "tasks, agents, backends, examples, runs, settings"),
     "doctor": Verb("launch.doctor", "check this machine, or the way to a learner"),
-    "bench": Verb("launch.bench", "measure simulation, learner, channel, kills, soak, demo"),
+    "bench": Verb("launch.bench", "measure speed, the channel, experts, whole trainings"),
 }
 
 EXAMPLES = """\
@@ -43,7 +43,7 @@ examples:
   serl demo --resume                          go on where it was stopped
   serl train pick_cube_state --agent.discount 0.98
   serl train --env Pendulum-v1                any Gymnasium env by its id
-  serl learner pick_cube_state                two terminals: first this,
+  serl learner pick_cube_state --demos demos/pick_cube           two terminals: first this,
   serl actor pick_cube_state --learner-address 127.0.0.1:5488    then this
   serl list settings pick_cube_state          every setting that a flag can change
 

@@ -9,6 +9,7 @@ in order.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from pathlib import Path
 
 from serl.errors import writing
 
+UNFINISHED = 3
+"""Exit code of a supervised process that ends by itself with its work not done."""
 ORPHAN_GRACE_S = 20.0
 """How long a child whose parent is gone may take to checkpoint and end."""
 
@@ -32,12 +35,20 @@ class Child:
         argv: what to run; `--watch-fd N` is added, which it must heed (`stop_on_signals`).
         log: its stdout and stderr, appended.
         stop_timeout_s: how long it may take to end after it was asked to.
+        may_end: with exit code 0 it has done its part, and no one misses it.
     """
 
     def __init__(
-        self, name: str, argv: Sequence[str], log: Path, *, stop_timeout_s: float = 30.0
+        self,
+        name: str,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        stop_timeout_s: float = 30.0,
+        may_end: bool = False,
     ) -> None:
         self.name = name
+        self.may_end = may_end
         self.log = log
         self.starts = 0
         self._argv = list(argv)
@@ -123,6 +134,22 @@ def serl(verb: str, *words: str | Path | int) -> list[str]:
     return [sys.executable, "-m", "launch.main", verb, *map(str, words)]
 
 
+def as_invoked() -> list[str]:
+    """The words that called this program, to be typed again in the same folder.
+
+    `serl` where that is on the PATH, `.venv/bin/serl` where it is not.
+    """
+    called = Path(sys.argv[0])
+    if called.name != "serl":
+        return [sys.executable, "-m", "launch.main"] if called.stem == "main" else ["serl"]
+    found = shutil.which("serl")
+    if found is not None and Path(found).samefile(called):
+        return ["serl"]
+    if called.is_absolute() and called.is_relative_to(Path.cwd()):
+        called = called.relative_to(Path.cwd())
+    return [str(called)]
+
+
 def stop_on_signals(watch_fd: int | None = None) -> threading.Event:
     """An event that SIGINT, SIGTERM, SIGHUP or the parent's end sets, once and for good.
 
@@ -141,7 +168,7 @@ def _watch(fd: int, stop: threading.Event) -> None:
     os.read(fd, 1)
     stop.set()
     time.sleep(ORPHAN_GRACE_S)
-    os._exit(3)
+    os._exit(UNFINISHED)
 
 
 @contextmanager

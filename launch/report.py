@@ -13,6 +13,7 @@ from typing import Any
 
 from launch.live import minutes
 from launch.plots import Curve, plot, thinned
+from launch.result import tells_success
 from launch.runs import Run
 from serl.errors import writing
 from serl.metrics import read_metrics
@@ -127,7 +128,11 @@ def _subtitle(run: Run, result: dict[str, Any]) -> str:
 def _headline(result: dict[str, Any]) -> str:
     """The three numbers that matter, large."""
     tiles = []
-    if result.get("episodes"):
+    if result.get("episodes") and not tells_success(result):
+        tiles.append(
+            (f"{result['mean_return']:.4g}", f"mean return of {result['episodes']} episodes")
+        )
+    elif result.get("episodes"):
         low, high = result["wilson_95"]
         tiles.append(
             (

@@ -17,6 +17,7 @@ FIELDS = (
     "policy_version",
     "passed",
     "stopped_by",
+    "reports_success",
     "successes",
     "episodes",
     "wilson_95",
@@ -42,7 +43,7 @@ def make_result(
     """The result from the actor's final test and the learner's counters.
 
     Args:
-        evaluation: evaluation.json; empty when no test was run.
+        evaluation: evaluation.json, the final test.
         learner: learner.json.
         wall_s: from the first demonstration to the last test episode, compilation included [s].
     """
@@ -73,7 +74,8 @@ def summary(run: Run, result: dict[str, Any], video: Path | None) -> str:
         f"{minutes(result['wall_s'])} min from the first demonstration to the last test episode"
     )
     if result["passed"] is False:
-        lines.append(f"training ended before the gates were passed: {result['stopped_by']}")
+        gates = " before the gates were passed" if tells_success(result) else ""
+        lines.append(f"training ended{gates}: {result['stopped_by']}")
     places = {
         "result": run.result,
         "report": run.report,
@@ -85,10 +87,20 @@ def summary(run: Run, result: dict[str, Any], video: Path | None) -> str:
     return "\n".join(lines)
 
 
+def tells_success(result: dict[str, Any]) -> bool:
+    """Whether the env says which episodes succeed; many of Gymnasium's do not."""
+    return result.get("reports_success") is not False
+
+
 def test_line(result: dict[str, Any]) -> str:
     """Successes with their interval, return and cycle time, in one line."""
     if not result["episodes"]:
         return "no test episode was run"
+    if not tells_success(result):
+        return (
+            f"mean return {result['mean_return']:.4g} over {result['episodes']} episodes "
+            "(the env reports no success)"
+        )
     low, high = result["wilson_95"]
     text = (
         f"{result['successes']} of {result['episodes']} succeeded "

@@ -64,12 +64,30 @@ class Run(RunFolder):
         """How long commands have worked on this run, all sessions together."""
         return float(self.about["worked_s"])
 
-    def go_on(self, overrides: tuple[tuple[str, tuple[str, ...]], ...]) -> Selection:
-        """The selection with further settings on top, stored for the next time."""
-        selection = self.selection
-        selection = dataclasses.replace(selection, overrides=selection.overrides + overrides)
-        self.write(self.launch, {**self.about, "selection": dataclasses.asdict(selection)})
-        return selection
+    def go_on(self, verb: str, given: Selection) -> Selection:
+        """The selection with the settings given now on top, stored for the next time.
+
+        Raises:
+            UserError: `verb` or something else given is not what the run was started with.
+        """
+        about, selection = self.about, self.selection
+        if about["verb"] != verb:
+            raise UserError(
+                f"{self.path} was started with `serl {about['verb']}`; resume it with that verb."
+            )
+        difference = selection.difference(given)
+        if difference:
+            raise UserError(
+                f"{self.path} was started with {difference}. Resume it without that word, or start "
+                "a new run without --resume."
+            )
+        merged = dataclasses.replace(selection, overrides=selection.overrides + given.overrides)
+        if given.overrides:
+            experiment = merged.load()
+            if self.config.is_file():
+                self.open_as(experiment)  # refuses what would make it another problem
+            self.write(self.launch, {**about, "selection": dataclasses.asdict(merged)})
+        return merged
 
     def set_worked(self, seconds: float) -> None:
         self.write(self.launch, {**self.about, "worked_s": round(seconds, 3)})
@@ -111,9 +129,14 @@ def open_run(
     """
     if not resume:
         return new_run(verb, name, seed, selection, options or {}, path)
-    if path is not None and not (path / "launch.json").is_file():
+    return newest_unfinished(verb, name, seed) if path is None else resumable(path)
+
+
+def resumable(path: Path) -> Run:
+    """The unfinished run in a folder."""
+    if not (path / "launch.json").is_file():
         raise UserError(f"no run in {path} to resume (it holds no launch.json).")
-    run = newest_unfinished(verb, name, seed) if path is None else Run(path)
+    run = Run(path)
     if run.finished:
         raise UserError(f"{run.path} is finished; its result is in {run.result}.")
     return run
@@ -145,12 +168,38 @@ def new_run(
     return run
 
 
-def run_of_process(verb: str, args: Namespace, selection: Selection, experiment: Experiment) -> Run:
+def enter(
+    verb: str,
+    given: Selection,
+    *,
+    options: dict[str, Any] | None = None,
+    path: Path | None = None,
+    resume: bool = False,
+) -> tuple[Run, Selection, Experiment]:
+    """The run a command works on, with its experiment.
+
+    A run that goes on does so as it was started, with the settings given now on top; its folder
+    alone names it.
+    """
+    if resume and path is not None:
+        run = resumable(path)
+    else:
+        experiment = given.load()
+        name, seed = experiment.name, experiment.seed
+        run = open_run(verb, name, seed, given, options=options, path=path, resume=resume)
+        if not resume:
+            return run, given, experiment
+    selection = run.go_on(verb, given)
+    return run, selection, selection.load()
+
+
+def run_of_process(verb: str, args: Namespace) -> tuple[Run, Experiment]:
     """The run of an actor or learner: its supervisor's, else one of its own."""
+    given = Selection.from_args(args)
     if args.watch_fd is not None:
-        return Run(args.run_dir)
-    name, seed = experiment.name, experiment.seed
-    return open_run(verb, name, seed, selection, path=args.run_dir, resume=args.resume)
+        return Run(args.run_dir), given.load()
+    run, _, experiment = enter(verb, given, path=args.run_dir, resume=args.resume)
+    return run, experiment
 
 
 def newest_unfinished(verb: str, name: str, seed: int) -> Run:

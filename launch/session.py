@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import socket
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 from launch.experiments import Selection
 from launch.live import LiveView
-from launch.processes import Child, Interrupts, interrupts, serl
+from launch.ports import free_port
+from launch.processes import Child, Interrupts, as_invoked, interrupts, serl
 from launch.report import write_report
 from launch.result import make_result, summary
-from launch.runs import Run, open_run
+from launch.runs import Run, enter
 from launch.supervisor import Stopped, Supervisor
+from serl.errors import UserError
 from serl.experiment import Experiment
 from serl.timing import Every
 
@@ -45,6 +47,17 @@ class Options:
         paths = {k: Path(raw[k]) for k in ("demos", "init_from") if raw[k] is not None}
         return Options(**{**raw, **paths})
 
+    def gone_on_with(self, given: Options) -> Options:
+        """These, for the run that goes on. Raises UserError where `given` asks for others."""
+        own, usual = self.to_json(), Options().to_json()
+        for name, value in given.to_json().items():
+            if value not in (usual[name], own[name]):
+                raise UserError(
+                    f"the run began with {name} {own[name]}, not {value}; that cannot change with "
+                    "--resume. Start a new run without it."
+                )
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -67,20 +80,11 @@ class Session:
         wandb: bool,
     ) -> Session:
         """A new run, or one that goes on as it was started, with the settings given now on top."""
-        experiment = selection.load()
-        run = open_run(
-            verb,
-            experiment.name,
-            experiment.seed,
-            selection,
-            options=options.to_json(),
-            path=run_dir,
-            resume=resume,
+        run, selection, experiment = enter(
+            verb, selection, options=options.to_json(), path=run_dir, resume=resume
         )
         if resume:
-            selection = run.go_on(selection.overrides)
-            experiment = selection.load()
-            options = Options.from_json(run.about["options"])
+            options = Options.from_json(run.about["options"]).gone_on_with(options)
         return Session(
             run=run, selection=selection, experiment=experiment, options=options, wandb=wandb
         )
@@ -95,6 +99,13 @@ class Session:
                 except Stopped:
                     print(f"Stopped; nothing is lost. Go on with:\n  {self.how_to_resume()}")
                     return 130
+            if not self.run.evaluation.is_file():
+                print(
+                    f"The final test is missing (no {self.run.evaluation}), so there is no result "
+                    f"yet. Nothing is lost; go on with:\n  {self.how_to_resume()}",
+                    file=sys.stderr,
+                )
+                return 1
             result = self._result()
             self.run.write(self.run.result, result)
             video = self._film(asked)
@@ -103,9 +114,9 @@ class Session:
         return 0
 
     def how_to_resume(self) -> str:
-        """The command line that goes on."""
-        words = ["serl", self.run.about["verb"], *self.selection.argv()]
-        return shlex.join([*words, "--run-dir", str(self.run.path), "--resume"])
+        """The command line that goes on; the folder knows the rest."""
+        words = [*as_invoked(), self.run.about["verb"], "--run-dir", str(self.run.path), "--resume"]
+        return shlex.join([*words, *(["--wandb"] if self.wandb else [])])
 
     def _train(self, asked: Interrupts) -> None:
         """Supervise the processes until the final test is over, counting the time."""
@@ -144,11 +155,11 @@ class Session:
         if start.record:
             recorder = serl("record", *chosen, "--into", self.run.demos, "--demos", start.record)
             recorder += ["--status", str(self.run.status_path("recorder"))]
-            children.insert(0, self._child("recorder", recorder))
+            children.insert(0, self._child("recorder", recorder, may_end=True))
         return children
 
-    def _child(self, name: str, argv: list[str]) -> Child:
-        return Child(name, argv, self.run.logs / f"{name}.log")
+    def _child(self, name: str, argv: list[str], may_end: bool = False) -> Child:
+        return Child(name, argv, self.run.logs / f"{name}.log", may_end=may_end)
 
     def _evaluation(self) -> dict[str, Any]:
         file = self.run.evaluation
@@ -203,10 +214,3 @@ class Clock:
         if at_s is not None and at_s >= self._begin_unix_s:
             worked_s = min(worked_s, self._before_s + at_s - self._begin_unix_s)
         self._run.set_worked(worked_s)
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -1,8 +1,9 @@
 """Keeps the processes of a run alive until one of them has done its work.
 
 A child that dies is started again, a bounded number of times: nothing is lost by it, since records
-are in the spool and the replay. A child that ends with exit code 2 has told the user what to do;
-starting it again would only repeat it.
+are in the spool and the replay. So is one that ends well while the others still need it: they would
+wait for it for ever. A child that ends with exit code 2 has told the user what to do; starting it
+again would only repeat it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from launch.processes import Child, Interrupts
 from serl.errors import UserError
 
 POLL_S = 0.1
+MISSED_AFTER_S = 15.0
+"""A child that ended well is missed this long after [s]: the one whose work all are there for has
+its last records to send and files to close, and may be about to end too."""
 
 
 class Stopped(Exception):
@@ -30,7 +34,8 @@ class Death:
 
     def text(self) -> str:
         how = f"signal {-self.returncode}" if self.returncode < 0 else f"code {self.returncode}"
-        return f"{self.child.name} died ({how}, start {self.child.starts})"
+        what = "died" if self.returncode else "ended before the work was done"
+        return f"{self.child.name} {what} ({how}, start {self.child.starts})"
 
 
 class Supervisor:
@@ -39,6 +44,7 @@ class Supervisor:
     Args:
         children: in the order of starting; they are stopped in the reverse order.
         max_restarts: per child, before the run is given up.
+        missed_after_s: from a child's good end until it counts as a death.
         on_tick: called about ten times a second.
         on_message: given one line for the user when something noteworthy happens.
     """
@@ -49,12 +55,15 @@ class Supervisor:
         *,
         interrupts: Interrupts,
         max_restarts: int = 5,
+        missed_after_s: float = MISSED_AFTER_S,
         on_tick: Callable[[], None] = lambda: None,
         on_message: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.children = list(children)
         self._interrupts = interrupts
         self._max_restarts = max_restarts
+        self._missed_after_s = missed_after_s
+        self._ended_at: dict[Child, float] = {}
         self._on_tick = on_tick
         self._on_message = on_message
 
@@ -88,7 +97,7 @@ class Supervisor:
 
     def _look_after(self, child: Child, until: Child) -> None:
         code = child.returncode
-        if code is None or code == 0:
+        if code is None or (code == 0 and (child is until or not self._is_missed(child))):
             return
         if code == UserError.exit_code:
             raise UserError(_message_of(child))
@@ -101,7 +110,13 @@ class Supervisor:
             )
         self._on_message(f"{death.text()}; starting it again. The end of {child.log}:{tail}")
         time.sleep(min(5.0, 0.2 * 2 ** (child.starts - 1)))
+        self._ended_at.pop(child, None)
         child.start()
+
+    def _is_missed(self, child: Child) -> bool:
+        """Whether a child that ended well has left the others waiting."""
+        ended_at = self._ended_at.setdefault(child, time.monotonic())
+        return not child.may_end and time.monotonic() - ended_at >= self._missed_after_s
 
 
 def _message_of(child: Child) -> str:

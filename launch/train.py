@@ -9,6 +9,7 @@ examples:
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from launch.experiments import Selection
 from launch.runs import find_run
 from launch.session import Options, Session
 from serl.errors import UserError
+from serl.experiment import Experiment
 
 
 def add_arguments(parser: Parser) -> None:
@@ -49,6 +51,18 @@ def check_data(args: Namespace) -> Path | None:
     return None if args.init_from is None else find_run(args.init_from).path
 
 
+def warn_without_demos(experiment: Experiment) -> None:
+    """One line, where the experiment counts on demonstrations and none were given."""
+    share = experiment.replay.demo_fraction
+    if experiment.demos and share:
+        task = getattr(experiment.env, "task_name", experiment.name)
+        print(
+            f"warning: training without demonstrations, though {experiment.name} draws {share:.0%} "
+            f"of each batch from them. To give them: `--demos demos/{task}` (`serl record`).",
+            file=sys.stderr,
+        )
+
+
 def run(args: Namespace) -> int:
     init_from = check_data(args)
     session = Session.open(
@@ -59,4 +73,6 @@ def run(args: Namespace) -> int:
         resume=args.resume,
         wandb=args.wandb,
     )
+    if not (args.resume or args.demos or args.with_data):
+        warn_without_demos(session.experiment)
     return session.carry_out()

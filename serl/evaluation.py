@@ -21,6 +21,8 @@ class EpisodeResult:
     success: bool
     steps: int
     episode_return: float
+    success_reported: bool = True
+    """False: the env says nothing of success, and only the return counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class EvaluationResult:
             "wilson_95": [low, high],
             "mean_cycle_steps": self.mean_cycle_steps,
             "mean_return": self.mean_return,
+            "reports_success": any(e.success_reported for e in self.episodes),
             "per_episode": [asdict(e) for e in self.episodes],
         }
 
@@ -105,7 +108,7 @@ def _roll(
     policy: Policy, env: Any, seed: int, on_step: Callable[[Any], None] | None
 ) -> EpisodeResult:
     obs, _ = env.reset(seed=seed)
-    total, steps, over, success = 0.0, 0, False, False
+    total, steps, over, success, reported = 0.0, 0, False, False, False
     if on_step is not None:
         on_step(env)
     while not over:
@@ -113,7 +116,14 @@ def _roll(
         total += float(reward)
         steps += 1
         success = success or bool(info.get("success", False))
+        reported = reported or "success" in info
         over = terminated or truncated
         if on_step is not None:
             on_step(env)
-    return EpisodeResult(seed=seed, success=success, steps=steps, episode_return=total)
+    return EpisodeResult(
+        seed=seed,
+        success=success,
+        steps=steps,
+        episode_return=total,
+        success_reported=reported,
+    )

@@ -35,6 +35,7 @@ from serl.data.records import (
     field_names,
     frame_fields,
 )
+from serl.data.stack import stacked
 from serl.data.windows import NoWindows, Windows, both_ends, walk
 from serl.errors import UserError
 from serl.types import Spec, record_dtype
@@ -207,6 +208,7 @@ class Replay:
         *,
         whole: bool = True,
         ends: bool = False,
+        stack: int | None = None,
     ) -> Windows:
         """Windows drawn uniformly, with replacement, from all that lie in the replay.
 
@@ -219,7 +221,11 @@ class Replay:
             whole: draw only windows of all H steps; otherwise draw any first step, and the window
                 ends early where its episode does (`valid`), as n-step returns want it.
             ends: observations only at both ends of the window.
+            stack: T, for each observation together with the T - 1 before it: one more axis (T, ...)
+                after the window's, oldest first, an episode's first observation repeated.
         """
+        if stack is not None and stack < 1:
+            raise UserError(f"a stack of {stack} frames; it must be at least 1.")
         shape = (shape,) if isinstance(shape, int) else shape
         wanted = self._row_fields if fields is None else tuple(fields)
         with self._lock:
@@ -231,6 +237,8 @@ class Replay:
                 self._columns, index.draw(rng, shape), horizon, whole, self._state.head
             )
             at = both_ends(seqs) if ends else seqs
+            if stack is not None:
+                at = stacked(self._columns, at, stack, self._state.tail)
             obs: dict[str, NDArray] = {}
             steps: dict[str, NDArray] = {}
             for name in wanted:

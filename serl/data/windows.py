@@ -27,7 +27,7 @@ class Windows:
     where the last record of the window is repeated."""
     obs: dict[str, NDArray[Any]]
     """{name: (*shape, H + 1, ...)}; with `ends`, (*shape, 2, ...): before the first step and
-    after the last one that exists."""
+    after the last one that exists. Stacks of T frames have T next: (*shape, H + 1, T, ...)."""
     steps: dict[str, NDArray[Any]]
     """{record field: (*shape, H, ...)}: action, reward, ..., extra/<name> of each step."""
 

@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from envs.gym import GymEnv, ScaledBox
 from serl.errors import UserError
+from serl.evaluation import evaluate
 from serl.types import contract_hash
 
 
@@ -63,6 +64,19 @@ def test_the_executed_action_is_the_clipped_one():
     np.testing.assert_array_equal(info["executed_action"], np.float32([1.0, -0.5]))
     np.testing.assert_array_equal(info["requested_action"], np.float32([3.0, -0.5]))
     assert info["success"] is True
+
+
+def test_only_an_env_that_tells_success_reports_it():
+    env = GymEnv(id="Pendulum-v1").make()
+    still = np.zeros(1, np.float32)
+    env.reset(seed=0)
+    assert "success" not in env.step(still)[4]
+    limited = gymnasium.wrappers.TimeLimit(Line(), 3)
+    told = evaluate(lambda obs: np.zeros(2, np.float32), ScaledBox(limited, "line"), [0])
+    assert told.to_json()["reports_success"] is True
+    untold = evaluate(lambda obs: still, env, [0]).to_json()
+    assert untold["reports_success"] is False
+    assert untold["successes"] == 0
 
 
 def test_a_dict_of_boxes_keeps_its_names_and_integer_frames():

@@ -73,11 +73,23 @@ def test_a_result_has_every_field_and_is_json():
     assert len(result["per_episode"]) == 100
 
 
-def test_a_run_that_ended_before_a_test_still_has_a_result():
-    result = make_result(Experiment(name="toy", env=Env(), agent=None), {}, {}, 600.0)
+def test_where_the_env_reports_no_success_the_return_leads(run):
+    rolled = [
+        EpisodeResult(
+            seed=k, success=False, steps=200, episode_return=-150.0 - k, success_reported=False
+        )
+        for k in range(3)
+    ]
+    tested = {"version": 7, "why": "budget", **EvaluationResult(episodes=tuple(rolled)).to_json()}
+    result = make_result(Experiment(name="toy", env=Env(), agent=None), tested, {}, 60.0)
     assert tuple(result) == FIELDS
-    assert result["passed"] is False
-    assert result["episodes"] is None
+    text = summary(run, result, None)
+    assert text.startswith("mean return -151 over 3 episodes")
+    assert "0 of 3" not in text
+    assert "gates" not in text
+    page = write_report(run, result, None).read_text()
+    assert "mean return of 3 episodes" in page
+    assert "0 / 3" not in page
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,14 @@ sys.exit(2)
 """
 
 
-def make_child(folder: Path, name: str, script: str, *words: object, timeout_s=10.0) -> Child:
+def make_child(
+    folder: Path, name: str, script: str, *words: object, timeout_s=10.0, may_end=False
+) -> Child:
     place = folder / name
     place.mkdir(exist_ok=True)
     argv = [sys.executable, "-c", script, str(place), *map(str, words)]
-    return Child(name, argv, folder / "logs" / f"{name}.log", stop_timeout_s=timeout_s)
+    log = folder / "logs" / f"{name}.log"
+    return Child(name, argv, log, stop_timeout_s=timeout_s, may_end=may_end)
 
 
 def wait_for(condition, what):
@@ -102,6 +105,28 @@ def test_a_child_that_keeps_dying_ends_the_run_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"once too often.*--resume"):
         supervise([learner, actor], actor, max_restarts=1)
     assert actor.starts == 2
+
+
+def test_a_child_that_ends_well_but_too_early_is_started_again(tmp_path):
+    """A learner that gave up used to leave the actor waiting for it for ever."""
+    learner = make_child(tmp_path, "learner", "pass")
+    actor = make_child(tmp_path, "actor", POLITE)
+    with pytest.raises(UserError, match=r"learner ended before the work was done.*once too often"):
+        supervise([learner, actor], actor, max_restarts=1, missed_after_s=0.2)
+    assert learner.starts == 2
+    assert actor.starts == 1
+
+
+def test_a_child_that_may_end_and_one_that_ends_just_before_the_work_are_not_missed(tmp_path):
+    recorder = make_child(tmp_path, "recorder", "pass", may_end=True)
+    learner = make_child(tmp_path, "learner", "import time; time.sleep(1)")
+    actor = make_child(tmp_path, "actor", "import time; time.sleep(2)")
+    children = [recorder, learner, actor]
+    supervise(children, actor, missed_after_s=60.0)
+    assert [child.starts for child in children] == [1, 1, 1]
+    recorder = make_child(tmp_path, "recorder", "pass", may_end=True)
+    supervise([recorder, actor], actor, missed_after_s=0.0)
+    assert recorder.starts == 1
 
 
 def test_a_child_killed_by_a_signal_is_named_with_it(tmp_path):

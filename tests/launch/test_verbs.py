@@ -1,18 +1,26 @@
 """What a person meets first: help, unknown names, values out of range, and one line for each."""
 
+import importlib
 import json
+import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from launch import overrides, runs
+from benchmarks import gym
+from launch import actor, bench, learner, overrides, runs
 from launch.arguments import split_overrides
 from launch.experiments import Selection
 from launch.main import VERBS, main, parse
-from serl.errors import UserError
-from serl.experiment import BudgetConfig
+from launch.ports import free_port
+from launch.session import Options, Session
+from launch.train import warn_without_demos
+from serl.errors import SpecMismatch, UserError
+from serl.evaluation import EvaluationResult
+from serl.experiment import BudgetConfig, ReplayConfig
+from serl.metrics import write_status
 
 EXPERIMENT = """
 from dataclasses import dataclass, field
@@ -275,8 +283,51 @@ class TestRuns:
 
     def test_settings_given_with_resume_come_on_top_and_are_kept(self, toy):
         run = self.open(toy)
-        run.go_on((("budget.wall_s", ("60",)),))
+        run.go_on("train", Selection(overrides=(("budget.wall_s", ("60",)),)))
         assert runs.Run(run.path).selection.load().budget.wall_s == 60.0
+
+    def test_with_resume_the_folder_is_enough(self, toy, tmp_path):
+        path = tmp_path / "mine"
+        self.open(toy, path=path)
+        for given in (Selection(), Selection(experiment=toy), Selection(experiment="toy", seed=0)):
+            run, selection, experiment = runs.enter("train", given, path=path, resume=True)
+            assert run.path == path
+            assert selection.experiment == toy
+            assert experiment.name == "toy"
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["--seed", "1"], "--seed 0, not 1"),
+            (["--task", "reach"], "not --task reach"),
+            (["--agent", "sac"], "its own agent, not --agent sac"),
+            (["--demos", "."], "began with demos None"),
+        ],
+    )
+    def test_words_that_contradict_the_run_are_refused(self, toy, tmp_path, capfd, words, says):
+        options = Options().to_json()
+        self.open(toy, path=tmp_path / "mine", options=options)
+        words = ["train", "--resume", "--run-dir", tmp_path / "mine", *words]
+        assert says in refused(capfd, *words)
+
+    def test_a_run_is_resumed_with_the_verb_it_began_with(self, toy, tmp_path):
+        self.open(toy, verb="learner", path=tmp_path / "mine")
+        with pytest.raises(UserError, match="started with `serl learner`"):
+            runs.enter("train", Selection(), path=tmp_path / "mine", resume=True)
+
+    def test_a_setting_that_makes_it_another_problem_is_refused_and_not_kept(self, toy, tmp_path):
+        run = self.open(toy, path=tmp_path / "mine")
+        run.open_as(run.selection.load())
+        other = Selection(overrides=(("agent.discount", ("0.5",)),))
+        with pytest.raises(SpecMismatch, match=r"agent\.discount"):
+            runs.enter("train", other, path=run.path, resume=True)
+        runs.enter("train", Selection(), path=run.path, resume=True)
+
+    def test_a_folder_that_cannot_be_locked_is_one_line(self, toy):
+        run = self.open(toy)
+        (run.path / "lock").mkdir()
+        with pytest.raises(UserError, match=r"cannot write .*lock"), run.locked():
+            pass
 
     def test_a_damaged_launch_json_is_named_and_hides_no_other_run(self, toy):
         damaged, good = self.open(toy), self.open(toy)
@@ -289,3 +340,137 @@ class TestRuns:
         run = self.open(toy)
         run.videos.mkdir()
         assert runs.find_run(str(run.videos)).path == run.path.resolve()
+
+
+@pytest.fixture
+def session(toy, monkeypatch):
+    """A training about to be carried out, whose processes end at once."""
+    session = Session.open(
+        "train", Selection(experiment=toy), Options(), run_dir=None, resume=False, wandb=False
+    )
+    monkeypatch.setattr(Session, "_train", lambda self, asked: None)
+    return session
+
+
+def test_a_run_without_its_final_test_gets_no_result(session, capsys):
+    assert session.carry_out() == 1
+    assert not session.run.finished
+    err = capsys.readouterr().err
+    assert "final test is missing" in err
+    assert session.how_to_resume() in err
+
+
+def test_a_run_with_its_final_test_gets_a_result(session):
+    tested = EvaluationResult(episodes=()).to_json()
+    session.run.write(session.run.evaluation, {"version": 1, "why": "passed", **tested})
+    assert session.carry_out() == 0
+    assert session.run.finished
+
+
+def test_the_command_that_goes_on_is_called_as_this_one_was(session, monkeypatch, tmp_path):
+    script = tmp_path / ".venv" / "bin" / "serl"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    for called in (".venv/bin/serl", str(script)):
+        monkeypatch.setattr("sys.argv", [called, "train"])
+        monkeypatch.setenv("PATH", "/usr/bin")
+        words = session.how_to_resume().split()
+        assert words[:2] == [".venv/bin/serl", "train"]
+        assert parse(words[1:]).args.resume
+        monkeypatch.setenv("PATH", str(script.parent))
+        assert session.how_to_resume().split()[0] == "serl"
+
+
+def test_the_port_of_a_run_is_free_and_none_that_a_dialling_actor_may_get():
+    """An actor that dials a port of the ephemeral range can connect to itself."""
+    for _ in range(20):
+        port = free_port()
+        assert 20_000 <= port < 32_000
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+
+
+def test_training_without_the_demonstrations_an_experiment_counts_on_is_said(toy, capsys):
+    experiment = Selection(experiment=toy).load()
+    warn_without_demos(experiment)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "50% of each batch" in line
+    assert "--demos demos/toy" in line
+    warn_without_demos(replace(experiment, demos=0))
+    warn_without_demos(replace(experiment, replay=ReplayConfig(demo_fraction=0.0)))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_learner_by_hand_says_how_far_it_came_and_keeps_a_tested_result(toy, tmp_path):
+    run = runs.open_run("learner", "toy", 0, Selection(experiment=toy), path=tmp_path / "run")
+    experiment = run.selection.load()
+    done = {"updates": 4000, "env_steps": 1000, "policy_version": 9, "wall_s": 60.0}
+    done |= {"shortfall_updates": 0.0, "ended": None, "final": None}
+    text = learner.conclude(run, experiment, done)
+    assert "4,000 updates, 1,000 env steps, policy version 9" in text
+    assert "--resume" in text
+    assert not run.finished
+    final = {"version": 9, "why": "passed", **EvaluationResult(episodes=()).to_json()}
+    learner.conclude(run, experiment, {**done, "ended": "passed", "final": final})
+    assert run.read(run.result)["passed"] is True
+
+
+def test_an_actor_by_hand_says_what_it_did_and_what_is_unsent(toy, tmp_path):
+    run = runs.open_run("actor", "toy", 0, Selection(experiment=toy), path=tmp_path / "run")
+    write_status(run.status_path("actor"), {"success_last_20": 7, "episodes_in_window": 9})
+    done = {"env_steps": 1234, "episodes": 9, "unsent_records": 12, "finished": False}
+    text = actor.account(run, done)
+    assert "1,234 env steps, 9 episodes, 7 of the last 9 succeeded" in text
+    assert "12 records are still in" in text
+    assert "every record" in actor.account(run, {**done, "unsent_records": 0})
+
+
+@pytest.mark.parametrize("name", bench.ALL)
+def test_every_benchmark_that_is_named_is_there(name):
+    for module in bench.MODULES.get(name, (name,)):
+        if name != "demo":
+            assert callable(importlib.import_module(f"benchmarks.{module}").run)
+
+
+def test_a_bench_of_whole_runs_goes_on_with_what_there_is_and_ends_in_one_table(
+    toy, capsys, monkeypatch
+):
+    done, begun, fresh = (Selection(experiment=toy, seed=seed) for seed in range(3))
+    for selection in (done, begun):
+        experiment = selection.load()
+        run = runs.open_run("train", "toy", experiment.seed, selection, options=Options().to_json())
+        run.open_as(experiment)
+    (run,) = (run for run in runs.all_runs() if run.about["seed"] == 0)
+    run.write(run.result, {"mean_return": -150.25})
+    called = []
+
+    def carry_out(session):
+        called.append((session.experiment.seed, session.run.path))
+        session.run.open_as(session.experiment)
+        session.run.write(session.run.result, {"mean_return": -160.0})
+        return 0
+
+    monkeypatch.setattr(Session, "carry_out", carry_out)
+    begun_at = [run.path for run in runs.all_runs() if run.about["seed"] == 1]
+    columns = {"mean return": lambda run, result: f"{result['mean_return']:.1f}"}
+    assert bench.whole_runs("train", [done, begun, fresh], columns) == 0
+    assert [seed for seed, _ in called] == [1, 2]
+    assert called[0][1] == begun_at[0]
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [row.split("|")[2].strip() for row in rows[2:]] == ["-150.2", "-160.0", "-160.0"]
+
+
+def test_the_gym_bench_is_the_documented_training():
+    words = gym.selection(1, quick=False).argv()
+    assert words == [
+        "--env",
+        "Pendulum-v1",
+        "--seed",
+        "1",
+        "--budget.env-steps",
+        "20000",
+        "--evaluation.final-episodes",
+        "20",
+    ]
+    assert gym.GOAL == -200
