@@ -76,12 +76,14 @@ def run(args: Namespace) -> int:
 
 
 def load(experiment: Experiment, path: Path) -> PolicyInHand:
-    """The policy in a safetensors file, a run's tested policy, or its best or newest checkpoint."""
+    """A policy file; a run's tested policy, else its best in a gate; else a checkpoint's policy."""
     policy = need("serl.policy", "learner")
     checkpoint = need("serl.checkpoint", "learner")
     spec = experiment.env.spec()
     agent = experiment.agent.make(spec)
     file = path if path.is_file() else find_run(str(path)).policy
+    if not file.is_file():
+        file = file.with_name("best.safetensors")
     wants_checkpoint = path.is_dir() and path.parent.name == "checkpoints"
     if file.is_file() and not wants_checkpoint:
         stored = checkpoint.load_policy(file, spec)
