@@ -1,10 +1,9 @@
 """Pick up a cube in simulation, from state, with sparse reward and 20 demonstrations (RLPD).
 
 Set for a laptop's two cores: small networks and four critics, one actor step per two critic steps.
-What made the difference, found on tuning seeds (docs/simulation.md): three-step returns and a
+What made the difference, found on tuning seeds (see the README here): three-step returns and a
 target that follows at 0.03 instead of 0.005. An episode that times out bootstraps, so a place that
-looks good and is not must be unlearned through the target; at 0.005 that takes ten times longer
-than all the rest.
+looks good and is not must be unlearned through the target, and at 0.005 that took most of the run.
 """
 
 from envs.tasks.pick_cube import PickCubeConfig
