@@ -110,6 +110,6 @@ def test_line(result: dict[str, Any]) -> str:
         text += f", mean return {result['mean_return']:.3g}"
     if result["mean_cycle_steps"] is not None:
         text += f", mean cycle {result['mean_cycle_steps']:.1f} steps"
-        if result["mean_cycle_s"] is not None:
+        if result.get("mean_cycle_s") is not None:
             text += f" = {result['mean_cycle_s']:.2f} s"
     return text
