@@ -36,17 +36,18 @@ def run(
     """
     rows = []
     calls = 5 if quick else 25
+    cases = [("bfloat16", 4, ">= 80"), ("float32", 4, ">= 80")]
+    cases += [] if quick else [("bfloat16", 7, ""), ("float32", 7, "")]
     with (background or contextlib.nullcontext)():
-        for actions in (4,) if quick else (4, 7):
-            agent = agent_of(SACConfig(), actions)
-            rates, compile_s = updates_per_s(agent, calls)
-            goal = ">= 80" if actions == 4 else ""
-            what = f"critic updates/s, 10 critics, batch 256, 8 + 1 per call, {actions} actions"
-            rows.append(row(f"{what}, median call", statistics.median(rates), "1/s", goal))
-            rows.append(row(f"{what}, best call", max(rates), "1/s"))
-            rows.append(
-                row(f"first call, compiled or from cache, {actions} actions", compile_s, "s")
+        for precision, actions, goal in cases:
+            agent = agent_of(SACConfig(precision=precision), actions)
+            rates, first_s = updates_per_s(agent, calls)
+            what = (
+                f"critic updates/s, E 10, batch 256, 8 + 1 per call, {precision}, {actions} actions"
             )
+            rows.append(row(f"{what}, median", statistics.median(rates), "1/s", goal))
+            rows.append(row(f"{what}, best", max(rates), "1/s"))
+            rows.append(row("its first call, compiled or from the cache", first_s, "s"))
         latencies = act_us(agent_of(SACConfig(), 4), 300 if quick else 3000)
         rows.append(row("action from NumPy to NumPy, median", latencies[0], "us", "<= 150"))
         rows.append(row("action from NumPy to NumPy, 99 %", latencies[1], "us"))
