@@ -123,7 +123,8 @@ def test_real_time_stamps_never_repeat_and_every_period_has_its_physics_steps(ma
         stamps.append(cell.backend.advance(0.02)[""].stamp_mono_ns)
     late = cell.backend.overruns
     assert (np.diff(stamps) > 0).all()
-    assert cell.backend.world.ticks - start >= 10 * (25 - late) + late
+    ticks = cell.backend.world.ticks - start
+    assert ticks >= 10 * (25 - late) + late - 1  # `start` may be read in the middle of a tick
 
 
 def test_in_real_time_the_arm_reaches_its_target_too(make_cell):
