@@ -9,10 +9,10 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 ROBOT_PYTHONS ?= 3.10 3.12 3.13
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup format lint type check test demo wheel robot-pc wheel-check lock clean
+.PHONY: help setup format lint type check test test-ros2 demo wheel robot-pc wheel-check lock clean
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: .venv/.installed  ## everything into .venv, at pinned versions; does nothing when up to date
 
@@ -26,6 +26,11 @@ demo: setup  ## train pick_cube in simulation and print the success rate (ARGS="
 test: setup  ## lint, types, robot-PC imports, wheel, then pytest
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint type robot-pc wheel-check
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+test-ros2:  ## the ros2 backend on real rclpy, in docker's robot-PC image (needs docker and network)
+	docker build -f docker/robot-pc.Dockerfile -t serl-robot-pc .
+	docker run --rm --init --network none --entrypoint /usr/local/bin/test-ros2 \
+		-v "$(CURDIR)/tests:/serl/tests:ro" serl-robot-pc
 
 check: lint type  ## lint and types alone
 

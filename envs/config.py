@@ -111,6 +111,38 @@ class ControlConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RobotAccess:
+    """How a robot server on another machine is reached (serl.rpc). Loopback needs none of it."""
+
+    token_file: str = ""
+    tls_ca: str = ""
+    """Certificate to trust, PEM; turns TLS on."""
+    tls_name: str = ""
+    """Server name in the certificate, if it is not the host."""
+    insecure_lan: bool = False
+    """No TLS beyond loopback; token and data can be read on the network."""
+    operator: bool = False
+    """Take the lease over from whoever holds it."""
+    state_hz: float = 250.0
+    """Rate of the state stream: the newest state is up to 1 / this old [Hz]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseGoal:
+    """A TCP pose that counts as success, each axis with its own tolerance: SERL's pose reward,
+    without Euler angles."""
+
+    arm: str = ""
+    pos_m: tuple[float, float, float] = (0.5, 0.0, 0.25)
+    """In the arm's base [m]."""
+    quat_xyzw: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    within_m: tuple[float, float, float] = (0.01, 0.01, 0.01)
+    """Tolerance on each base axis [m]. Source of the defaults: SERL's peg insertion."""
+    within_rad: tuple[float, float, float] = (0.2, 0.2, 0.2)
+    """Tolerance on each element of the rotation vector from the goal, log(R_goal^T R) [rad]."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RobotEnvConfig:
     """Arms, time, action, observation and reward of one task. A task's config derives from it."""
 
@@ -118,13 +150,22 @@ class RobotEnvConfig:
     """The name the task is registered under."""
     task_fields: ClassVar[Mapping[str, FieldSpec]] = {}
     """What the task adds to the fields that `state` may name."""
-    placement: ClassVar[tuple[str, ...]] = ("realtime", "video_px")
+    placement: ClassVar[tuple[str, ...]] = (
+        "robot",
+        "robot_access",
+        "realtime",
+        "joint_reset_every",
+        "video_px",
+    )
     """Fields that do not change what is learned: not part of the contract."""
 
     arms: tuple[ArmConfig, ...] = (ArmConfig(),)
-    backend: str = "mujoco"
-    realtime: bool = False
-    """A simulator keeps to the wall clock, as hardware does; otherwise as fast as it can."""
+    robot: str = "mujoco"
+    """What moves the arms: a simulator in this process ('mujoco'), a robot server
+    ('grpc://127.0.0.1:5600'), or one for each arm ('left=grpc://HOST:PORT,right=grpc://...')."""
+    robot_access: RobotAccess = field(default_factory=RobotAccess)
+    realtime: bool | None = None
+    """Keep to the wall clock. None: a robot server does, a simulator in this process does not."""
     control_hz: float = 20.0
     physics_dt_s: float = 0.002
     action_delay_s: float = 0.0
@@ -143,7 +184,12 @@ class RobotEnvConfig:
     """Speed of the move to the start pose [m/s]; it turns at three times this, in rad/s."""
     reset_timeout_s: float = 10.0
     """A start pose not reached after this long is an error [s]."""
+    joint_reset_every: int = 0
+    """Real arms: before every this many-th episode the joints go home, which undoes the drift of
+    the elbow; 0 is never."""
     reward: str = "sparse"
+    """One of the task's own, or 'pose': success is `pose_goal`, whatever the task."""
+    pose_goal: PoseGoal | None = None
     video_px: int = 480
     """Height and width of `render` [pixels]."""
 
@@ -151,9 +197,7 @@ class RobotEnvConfig:
         self._refuse_bad_time()
         self._refuse_bad_arms()
         check_fields(self.state, self.task_fields)
-        if self.reward not in self.reward_weights():
-            allowed = ", ".join(sorted(self.reward_weights()))
-            raise UserError(f"reward {self.reward!r} is not one of this task's: {allowed}.")
+        self._refuse_bad_reward()
         unknown = [axis for axis in self.action.axes if axis not in AXES]
         if unknown or len(set(self.action.axes)) != len(self.action.axes):
             raise UserError(
@@ -162,7 +206,29 @@ class RobotEnvConfig:
         if not self.action.axes and self.action.gripper == "none":
             raise UserError("action.axes is empty and action.gripper is none: no action is left.")
 
+    def _refuse_bad_reward(self) -> None:
+        if self.reward not in self.weights():
+            allowed = ", ".join(sorted(self.weights()))
+            raise UserError(f"reward {self.reward!r} is not one of this task's: {allowed}.")
+        if self.reward != "pose":
+            return
+        if self.pose_goal is None:
+            raise UserError("reward is 'pose' but pose_goal is not given; set env.pose_goal.")
+        names = [arm.name for arm in self.arms]
+        if self.pose_goal.arm not in names:
+            raise UserError(f"pose_goal.arm is {self.pose_goal.arm!r}; the arms are {names}.")
+        if min(*self.pose_goal.within_m, *self.pose_goal.within_rad) <= 0:
+            raise UserError(
+                f"pose_goal: tolerances {self.pose_goal.within_m} m and "
+                f"{self.pose_goal.within_rad} rad must all be above 0, or success never comes."
+            )
+
     def _refuse_bad_time(self) -> None:
+        if self.joint_reset_every < 0:
+            raise UserError(
+                f"joint_reset_every is {self.joint_reset_every}; give 0 (never) or a number of "
+                "episodes."
+            )
         for name in ("control_hz", "physics_dt_s", "episode_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -213,6 +279,20 @@ class RobotEnvConfig:
     @property
     def max_steps(self) -> int:
         return round(self.episode_s * self.control_hz)
+
+    @property
+    def is_remote(self) -> bool:
+        """The arms are behind a robot server."""
+        return "grpc://" in self.robot
+
+    @property
+    def is_realtime(self) -> bool:
+        """Steps take wall-clock time, and nobody makes the arm wait."""
+        return self.is_remote if self.realtime is None else self.realtime
+
+    def weights(self) -> dict[str, Mapping[str, float]]:
+        """`reward_weights`, and 'pose', which every task has."""
+        return {**self.reward_weights(), "pose": {"success": 1.0}}
 
     def reward_weights(self) -> Mapping[str, Mapping[str, float]]:
         """For each choice of `reward`, the weight of each of the task's reward terms."""

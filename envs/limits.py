@@ -66,6 +66,16 @@ class ReferenceLimits:
             _clip(r + self.lead_rad, box.low_rad, box.high_rad),
         )
 
+    def box_with(self, T_base_tcp: Array) -> Window:
+        """The box, widened to a pose outside it: from there the way leads in, and never out."""
+        box, p, r = self.box, T_base_tcp[:3, 3], self._rotvec(T_base_tcp[:3, :3])
+        return Window(
+            np.minimum(box.low_m, p),
+            np.maximum(box.high_m, p),
+            np.minimum(box.low_rad, r),
+            np.maximum(box.high_rad, r),
+        )
+
     def nearest(self, T_base_ref: Array, window: Window) -> Array:
         """The pose in the window with each coordinate as near as it can be."""
         T = T_base_ref.copy()

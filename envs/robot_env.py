@@ -7,7 +7,9 @@ and the state vector are wrappers (`envs.wrappers.wrap`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,30 +17,35 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from envs.backend import gains, make_backend, motion_limits
 from envs.config import ArmConfig, RobotEnvConfig
 from envs.limits import ReferenceLimits
-from envs.motion import StartMove
+from envs.measurements import measure, measurement_space
+from envs.motion import JointMove, StartMove
+from envs.pace import Pace
+from envs.pose_reward import PoseReward
 from envs.tasks.base import Outcome, Task, View
-from robot_servers.backends.base import BACKENDS, Backend
+from envs.waiting import Waiter
+from robot_servers.backends.base import Backend
 from robot_servers.control import se3
+from robot_servers.errors import CommandRefused, RobotFault, StaleState
 from robot_servers.types import (
     ArmCommand,
     CartesianTarget,
-    Gains,
     GripperTarget,
-    MotionLimits,
+    Mode,
     RobotState,
+    SceneObject,
 )
 from serl.errors import UserError
 
 Array = NDArray[np.float64]
 
+log = logging.getLogger(__name__)
+
 ARM_ACTION = ("x", "y", "z", "rx", "ry", "rz", "gripper")
 """RobotEnv's own action per arm: displacement in base axes, 1 is one step; gripper opening from
 -1 (closed) to 1 (fully open)."""
-
-RAW_LIMIT = 1e4
-"""No measurement is larger than this, in SI units."""
 
 
 class RobotEnv(gymnasium.Env[Any, Any]):
@@ -50,7 +57,9 @@ class RobotEnv(gymnasium.Env[Any, Any]):
 
     Info of each step: `success`, `clamped` (the server moved a command), `stamp_mono_ns` of the
     measurement, `accepted_action` (what the limits left of the action, in this env's own action
-    space), `reward_terms`.
+    space), `reward_terms`; `paused_s` when the step waited for the arm's state; and, when an arm
+    went into fault, `interrupted` with the reason: the episode is truncated there, and the next
+    reset waits until an operator has recovered the arm.
     """
 
     def __init__(
@@ -65,8 +74,13 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self.task = task
         self.render_mode = render_mode
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(config.control_hz)}
-        self.backend = backend or _make_backend(config)
+        self.backend = backend or make_backend(config)
         self.backend.connect()
+        self.waiter = Waiter()
+        self.pace = Pace(config.period_s)
+        self.episodes = 0
+        """Resets so far."""
+        self._pose_reward = PoseReward(config.pose_goal) if config.pose_goal else None
         self.limits = {arm.name: ReferenceLimits(arm, config.action) for arm in config.arms}
         self._prepare()
         self.states: Mapping[str, RobotState] = self.backend.states()
@@ -75,9 +89,10 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self.outcome = Outcome({})
         self._start_q: dict[str, Array] | None = None
         self._must_reset = True
+        self._paused_s = 0.0
         size = len(ARM_ACTION) * len(config.arms)
         self.action_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
-        self.observation_space = self._raw_space()
+        self.observation_space = measurement_space(config, self.backend.arms)
         self._step_size = np.repeat(
             [config.action.translation_step_m, config.action.rotation_step_rad], 3
         )
@@ -90,15 +105,14 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         rng = self.np_random
         objects = self.task.place(rng)
         starts = {arm.name: self._start_pose(arm, rng) for arm in self.config.arms}
-        scene = self.backend.scene
-        if scene is not None:
-            if self._start_q is None:
-                self._start_q = self._find_start_q()
-            self.states = scene.reset(objects, self._start_q)
-        self._move_to_start(starts)
+        self._await_arms()
+        while (trouble := self._attempt(lambda: self._start(objects, starts))) is not None:
+            self._wait_out(trouble)
+        self.episodes += 1
         self.references = starts
-        self.outcome = self.task.begin(self._view())
+        self.outcome = self._judge(self.task.begin(self._view()), begun=True)
         self._must_reset = False
+        self.pace.begin(time.monotonic_ns())
         return self._observe(), self._info()
 
     def step(
@@ -114,14 +128,80 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         commands = {}
         for arm, row, out in zip(self.config.arms, wish, accepted, strict=True):
             commands[arm.name] = self._command(arm, row, out)
-        self.backend.command(commands)
-        self.states = self.backend.advance(self.config.period_s)
-        self.outcome = self.task.step(self._view())
+        fault = self._attempt(lambda: self._period(commands))
+        self.pace.step(time.monotonic_ns())
+        self.outcome = self._judge(self.task.step(self._view()))
         info = self._info()
         info["accepted_action"] = accepted.ravel()
+        if self._paused_s:
+            info["paused_s"], self._paused_s = self._paused_s, 0.0
         success = self.outcome.success
-        self._must_reset = success
-        return self._observe(), 0.0, success, False, info
+        interrupted = fault is not None and not success
+        if interrupted:
+            info["interrupted"] = str(fault)
+        self._must_reset = success or interrupted
+        return self._observe(), 0.0, success, interrupted, info
+
+    def metrics(self) -> dict[str, float]:
+        """In real time: how well the rate is kept (`Pace.metrics`)."""
+        return self.pace.metrics() if self.config.is_realtime else {}
+
+    def _period(self, commands: Mapping[str, ArmCommand]) -> None:
+        """Command, and one control period; while no state comes the episode pauses, and the arm
+        holds."""
+        try:
+            self.backend.command(commands)
+            self.states = self.backend.advance(self.config.period_s)
+        except StaleState:
+            self._paused_s += self.waiter.until_clear(lambda: self._trouble(faults=False))
+        for name, state in self.states.items():
+            if state.fault is not None and state.mode is Mode.FAULT:
+                raise RobotFault(name, state.fault)
+
+    def _attempt(self, action: Callable[[], None]) -> RobotFault | CommandRefused | None:
+        """Do it; an arm's fault, or a server that takes no command from us for now (an operator
+        has the arm, its payload is not right), is no error of the program: it ends an episode."""
+        try:
+            action()
+        except (RobotFault, CommandRefused) as trouble:
+            log.warning("%s", trouble)
+            return trouble
+        return None
+
+    def _wait_out(self, trouble: UserError) -> None:
+        """Before another attempt: until a person has put it right, or may have."""
+        if isinstance(trouble, CommandRefused):
+            self.waiter.a_while(str(trouble))
+            regain = getattr(self.backend, "regain", None)
+            if regain is not None:
+                regain()
+        self._await_arms()
+
+    def _await_arms(self) -> None:
+        """Wait until every arm has a fresh state and none is in fault."""
+        self.waiter.until_clear(lambda: self._trouble(faults=True))
+
+    def _trouble(self, *, faults: bool) -> str:
+        """Why no episode can go on: no fresh state or, if asked, a fault; else "", and the states
+        are the newest."""
+        try:
+            states = self.backend.states()
+        except StaleState as error:
+            return str(error)
+        for name, state in states.items():
+            if faults and state.fault is not None and state.mode is Mode.FAULT:
+                return str(RobotFault(name, state.fault))
+        self.states = states
+        return ""
+
+    def _judge(self, outcome: Outcome, *, begun: bool = False) -> Outcome:
+        """The task's outcome; with reward 'pose', success by the pose goal."""
+        if self.config.reward != "pose":
+            return outcome
+        assert self._pose_reward is not None
+        T_base_tcp = self.states[self._pose_reward.goal.arm].T_base_tcp
+        success = not begun and self._pose_reward.reached(T_base_tcp)
+        return Outcome(outcome.fields, success, {**outcome.terms, "success": float(success)})
 
     def _command(self, arm: ArmConfig, row: Array, out: Array) -> ArmCommand:
         """One arm's command from its row of the action; `out` gets what the limits left of it."""
@@ -159,7 +239,8 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         """A frame of the task's `video` camera."""
         if self.render_mode is None:
             return None
-        return self.frame("video", self.config.video_px, self.config.video_px, pretty=True)
+        px, pretty = self.config.video_px, not self.config.is_realtime  # the arm does not wait
+        return self.frame("video", px, px, pretty=pretty)
 
     def frame(
         self, camera: str, height: int, width: int, *, pretty: bool = False
@@ -174,29 +255,17 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self.backend.close()
 
     def _prepare(self) -> None:
-        control = self.config.control
         names = [arm.name for arm in self.config.arms]
-        self.backend.set_gains({name: _gains(self.config) for name in names})
-        self.backend.set_limits(
-            {
-                name: MotionLimits(
-                    filter_time_constant_s=control.filter_time_constant_s,
-                    linear_speed_m_per_s=control.linear_speed_m_per_s,
-                    angular_speed_rad_per_s=control.angular_speed_rad_per_s,
-                    linear_acceleration_m_per_s2=control.linear_acceleration_m_per_s2,
-                    angular_acceleration_rad_per_s2=control.angular_acceleration_rad_per_s2,
-                )
-                for name in names
-            }
-        )
         scene = self.backend.scene
         if scene is not None:
             scene.load(self.task.mjcf)
         elif self.task.needs_objects:
             raise UserError(
-                f"task {self.config.task_name!r} observes object poses, which backend "
-                f"{self.config.backend!r} does not know. Use a simulated backend."
+                f"task {self.config.task_name!r} observes object poses, which robot "
+                f"{self.config.robot!r} does not know. Use a simulated one."
             )
+        self.backend.set_gains({name: gains(self.config) for name in names})
+        self.backend.set_limits({name: motion_limits(self.config) for name in names})
 
     def _start_pose(self, arm: ArmConfig, rng: np.random.Generator) -> Array:
         """Nominal start plus this episode's noise, within the safety box."""
@@ -220,48 +289,47 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         )
         return {name: state.q_rad.copy() for name, state in self.states.items()}
 
+    def _start(self, objects: Sequence[SceneObject], starts: Mapping[str, Array]) -> None:
+        """Scene and arms to the start of an episode."""
+        scene = self.backend.scene
+        if scene is not None:
+            if self._start_q is None:
+                self._start_q = self._find_start_q()
+            try:
+                self.states = scene.reset(objects, self._start_q)
+            except StaleState as error:
+                raise CommandRefused(str(error)) from error
+        elif self._joint_reset_due():
+            self._move(JointMove(self.states, self.backend.arms, self.config))
+        self._move_to_start(starts)
+
+    def _joint_reset_due(self) -> bool:
+        every = self.config.joint_reset_every
+        return every > 0 and self.episodes % every == 0
+
     def _move_to_start(self, starts: Mapping[str, Array]) -> None:
         """A smooth move under the reference generator; every target is inside the safety box."""
-        move = StartMove(self.states, starts, self.limits, self.config)
+        arms = self.backend.arms
+        self._move(StartMove(self.states, starts, self.limits, self.config, arms))
+
+    def _move(self, move: StartMove | JointMove) -> None:
         while not move.arrived(self.states):
-            self.backend.command(move.next())
-            self.states = self.backend.advance(self.config.period_s)
+            self._period(move.next())
 
     def _view(self) -> View:
+        """What the task sees; a remote simulator that has gone silent is waited for."""
         scene = self.backend.scene
         if scene is None:
             return View(self.states, {}, {})
-        return View(self.states, scene.object_poses(), scene.object_twists())
+        while True:
+            try:
+                return View(self.states, scene.object_poses(), scene.object_twists())
+            except StaleState as error:
+                self.waiter.a_while(str(error))
+                self._paused_s += self.waiter.until_clear(lambda: self._trouble(faults=False))
 
     def _observe(self) -> dict[str, Array]:
-        obs: dict[str, Array] = {}
-        for arm in self.config.arms:
-            p, state = arm.prefix, self.states[arm.name]
-            obs[p + "tcp_pose"] = state.T_base_tcp.copy()
-            obs[p + "ref_pose"] = self.references[arm.name].copy()
-            obs[p + "twist"] = state.twist_base_tcp.copy()
-            obs[p + "wrench"] = state.wrench_base_ext.copy()
-            obs[p + "gripper_width"] = np.array([state.gripper_width_m])
-            obs[p + "gripper_target"] = np.array([state.gripper_target_m])
-            obs[p + "q"] = state.q_rad.copy()
-            obs[p + "dq"] = state.dq_rad_per_s.copy()
-        for name, value in self.outcome.fields.items():
-            obs[name] = np.array(value, np.float64).reshape(-1)
-        return obs
-
-    def _raw_space(self) -> spaces.Dict:
-        def box(*shape: int) -> spaces.Box:
-            return spaces.Box(-RAW_LIMIT, RAW_LIMIT, shape, np.float64)
-
-        boxes: dict[str, spaces.Space[Any]] = {}
-        for arm in self.config.arms:
-            p, n = arm.prefix, self.backend.arms[arm.name].joint_count
-            boxes |= {p + "tcp_pose": box(4, 4), p + "ref_pose": box(4, 4)}
-            boxes |= {p + "twist": box(6), p + "wrench": box(6), p + "q": box(n), p + "dq": box(n)}
-            boxes |= {p + "gripper_width": box(1), p + "gripper_target": box(1)}
-        for name, field in self.config.task_fields.items():
-            boxes[name] = box(field.size)
-        return spaces.Dict(boxes)
+        return measure(self.config, self.states, self.references, self.outcome.fields)
 
     def _info(self) -> dict[str, Any]:
         states = self.states.values()
@@ -271,32 +339,6 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             "stamp_mono_ns": max(state.stamp_mono_ns for state in states),
             "reward_terms": dict(self.outcome.terms),
         }
-
-
-def _make_backend(config: RobotEnvConfig) -> Backend:
-    return BACKENDS.get(config.backend)(
-        arms={arm.name: arm.robot for arm in config.arms},
-        physics_dt_s=config.physics_dt_s,
-        lockstep=not config.realtime,
-        base_poses={
-            arm.name: se3.pose_from_rotvec(arm.base_pos_m, (0.0, 0.0, arm.base_yaw_rad))
-            for arm in config.arms
-        },
-        action_delay_s=config.action_delay_s,
-    )
-
-
-def _gains(config: RobotEnvConfig) -> Gains:
-    control = config.control
-    clip_m, clip_rad = control.translational_clip_m, control.rotational_clip_rad
-    return Gains(
-        translational_stiffness_n_per_m=control.translational_stiffness_n_per_m,
-        translational_damping_n_s_per_m=control.translational_damping_n_s_per_m,
-        rotational_stiffness_nm_per_rad=control.rotational_stiffness_nm_per_rad,
-        rotational_damping_nm_s_per_rad=control.rotational_damping_nm_s_per_rad,
-        translational_clip_m=(clip_m, clip_m, clip_m),
-        rotational_clip_rad=(clip_rad, clip_rad, clip_rad),
-    )
 
 
 def _not_finite_action(wish: Array, config: RobotEnvConfig) -> str:

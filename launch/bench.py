@@ -1,11 +1,13 @@
 """Measure, and print one table with the machine's name.
 
 Without a name: simulation, learner and channel. `demo` and `gym` are whole trainings, one per seed,
-and skip seeds that have a result; `kills`, `soak` and `experts` take long too.
+and skip seeds that have a result; `robot` (half an hour), `transfer`, `kills`, `soak` and `experts`
+take long too.
 
 examples:
   serl bench
   serl bench learner
+  serl bench robot --quick
   serl bench kills
   serl bench soak --minutes 30
   serl bench demo --seeds 0 1 2 3 4
@@ -31,15 +33,20 @@ from serl.errors import unknown_name
 from serl.experiment import Experiment
 
 USUAL = ("simulation", "learner", "channel")
-MODULES = {"learner": ("learner", "training")}
-"""Names that are more than the one file benchmarks/<name>.py: alone, and beside an actor."""
-ALL = (*USUAL, "experts", "kills", "soak", "demo", "gym")
+MODULES = {"learner": ("learner", "training"), "robot": ("robot", "rehearsal")}
+"""Names that are more than the one file benchmarks/<name>.py: alone, and in a whole training."""
+ALL = (*USUAL, "robot", "transfer", "experts", "kills", "soak", "demo", "gym")
+TAKE_MINUTES = ("soak", "rehearsal")
 
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(ALL)}")
     parser.add_argument("--quick", action="store_true", help="shorter and noisier")
-    parser.add_argument("--minutes", type=number(float, 0.1, 600), help="of `soak` (30)")
+    parser.add_argument(
+        "--minutes",
+        type=number(float, 0.1, 600),
+        help="of `soak` (30), and of each rehearsal in `robot` (10)",
+    )
     parser.add_argument(
         "--seeds",
         nargs="+",
@@ -62,10 +69,11 @@ def run(args: Namespace) -> int:
             benchmark = importlib.import_module("benchmarks.gym")
             code = max(code, benchmark.run(args.seeds or benchmark.SEEDS, args.quick))
             continue
-        options = {"minutes": args.minutes} if name == "soak" and args.minutes else {}
         rows: list[dict[str, Any]] = []
         for module in MODULES.get(name, (name,)):
             benchmark = importlib.import_module(f"benchmarks.{module}")
+            timed = args.minutes is not None and module in TAKE_MINUTES
+            options = {"minutes": args.minutes} if timed else {}
             rows += benchmark.run(quick=args.quick, **options)
         print_rows(rows)
     return code

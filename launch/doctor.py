@@ -1,9 +1,11 @@
-"""Check this machine, one line each with what to do; or the way to a learner.
+"""Check this machine, one line each with what to do; or the way to a learner, or a robot server.
 
 examples:
   serl doctor
   serl doctor --learner 127.0.0.1:5488
   serl doctor pick_cube_state --learner gpu.lan:5488 --token-file token --tls-ca ca.pem
+  serl doctor --robot 127.0.0.1:5600
+  serl doctor --robot robot.lan:5600 --move --token-file token --tls-ca ca.pem
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import socket
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +51,31 @@ class Check:
 def add_arguments(parser: Parser) -> None:
     add_experiment(parser)
     parser.add_argument("--learner", type=address, metavar="HOST:PORT", help="check the way there")
+    parser.add_argument("--robot", metavar="HOST:PORT", help="check a robot server and its arms")
+    parser.add_argument("--no-push", action="store_true", help="do not ask to push the arm")
+    parser.add_argument("--move", action="store_true", help="close and open the gripper")
     parser.add_argument("--spool", type=Path, default=RUNS, help="where an actor would spool")
     add_security(parser, server=False)
 
 
 def run(args: Namespace) -> int:
-    checks = _learner(args) if args.learner else [check() for check in CHECKS]
-    for check in checks:
-        print(check.line())
-    return 1 if any(check.ok is False for check in checks) else 0
+    failed = False
+    for check in _checks(args):
+        print(check.line(), flush=True)
+        failed |= check.ok is False
+    return 1 if failed else 0
+
+
+def _checks(args: Namespace) -> Iterable[Check]:
+    """What was asked for; without a flag, this machine."""
+    if args.robot:
+        from launch.doctor_robot import checks
+
+        yield from checks(args)
+    if args.learner:
+        yield from _learner(args)
+    if not args.robot and not args.learner:
+        yield from (check() for check in CHECKS)
 
 
 def python() -> Check:

@@ -32,8 +32,10 @@ VERBS = {
     "record": Verb("launch.record", "record demonstrations"),
     "evaluate": Verb("launch.evaluate", "test a trained policy from its checkpoint alone"),
     "replay-demo": Verb("launch.replay_demo", "play a stored episode back and compare"),
+    "robot-server": Verb("launch.robot_server", "serve an arm, simulated or real, with its limits"),
+    "robot": Verb("launch.robot", "an operator's words to a robot server: look, move, set, stop"),
     "list": Verb("launch.list", "tasks, agents, backends, examples, runs, settings"),
-    "doctor": Verb("launch.doctor", "check this machine, or the way to a learner"),
+    "doctor": Verb("launch.doctor", "check this machine, or the way to a learner or a robot"),
     "bench": Verb("launch.bench", "measure speed, the channel, experts, whole trainings"),
 }
 

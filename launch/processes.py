@@ -36,6 +36,8 @@ class Child:
         log: its stdout and stderr, appended.
         stop_timeout_s: how long it may take to end after it was asked to.
         may_end: with exit code 0 it has done its part, and no one misses it.
+        niceness: added to our own: what an arm in real time must not wait for yields to it.
+        after: is started once that one has ended well: both need the same arm, say.
     """
 
     def __init__(
@@ -46,9 +48,13 @@ class Child:
         *,
         stop_timeout_s: float = 30.0,
         may_end: bool = False,
+        niceness: int = 0,
+        after: Child | None = None,
     ) -> None:
         self.name = name
         self.may_end = may_end
+        self.after = after
+        self._niceness = niceness
         self.log = log
         self.starts = 0
         self._argv = list(argv)
@@ -76,6 +82,8 @@ class Child:
                 )
         finally:
             os.close(read_end)
+        if self._niceness:
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, os.nice(0) + self._niceness)
         self.starts += 1
 
     @property
@@ -131,7 +139,7 @@ class Child:
 
 def serl(verb: str, *words: str | Path | int) -> list[str]:
     """The command line of another verb of ours, under this very Python."""
-    return [sys.executable, "-m", "launch.main", verb, *map(str, words)]
+    return [sys.executable, "-m", "serl", verb, *map(str, words)]
 
 
 def as_invoked() -> list[str]:
@@ -141,7 +149,7 @@ def as_invoked() -> list[str]:
     """
     called = Path(sys.argv[0])
     if called.name != "serl":
-        return [sys.executable, "-m", "launch.main"] if called.stem == "main" else ["serl"]
+        return [sys.executable, "-m", "serl"] if called.stem in ("__main__", "main") else ["serl"]
     found = shutil.which("serl")
     if found is not None and Path(found).samefile(called):
         return ["serl"]

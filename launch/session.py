@@ -59,6 +59,10 @@ class Options:
         return self
 
 
+LEARNER_NICENESS = 10
+"""A learner on the machine that keeps an arm's rate gives way to it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """What is to be done in one run."""
@@ -151,15 +155,22 @@ class Session:
         if start.init_from is not None:
             learner += ["--init-from", str(start.init_from)]
             learner += ["--with-data"] if start.with_data else []
-        children = [self._child("learner", learner), self._child("actor", actor)]
+        first: list[Child] = []
         if start.record:
             recorder = serl("record", *chosen, "--into", self.run.demos, "--demos", start.record)
             recorder += ["--status", str(self.run.status_path("recorder"))]
-            children.insert(0, self._child("recorder", recorder, may_end=True))
-        return children
+            first = [self._child("recorder", recorder, may_end=True)]
+        env = self.experiment.env
+        shared = first[0] if first and getattr(env, "is_remote", False) else None
+        yields = LEARNER_NICENESS if getattr(env, "is_realtime", False) else 0
+        return [
+            *first,
+            self._child("learner", learner, niceness=yields),
+            self._child("actor", actor, after=shared),  # one arm, one commander at a time
+        ]
 
-    def _child(self, name: str, argv: list[str], may_end: bool = False) -> Child:
-        return Child(name, argv, self.run.logs / f"{name}.log", may_end=may_end)
+    def _child(self, name: str, argv: list[str], **how: Any) -> Child:
+        return Child(name, argv, self.run.logs / f"{name}.log", **how)
 
     def _evaluation(self) -> dict[str, Any]:
         file = self.run.evaluation

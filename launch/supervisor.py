@@ -76,7 +76,8 @@ class Supervisor:
         """
         try:
             for child in self.children:
-                child.start()
+                if child.after is None:
+                    child.start()
             while until.returncode != 0:
                 self._on_tick()
                 if self._interrupts.stop:
@@ -96,6 +97,10 @@ class Supervisor:
                 self._on_message(f"the {child.name} did not end in time and was killed")
 
     def _look_after(self, child: Child, until: Child) -> None:
+        if child.starts == 0 and child.after is not None:
+            if child.after.returncode == 0:
+                child.start()
+            return
         code = child.returncode
         if code is None or (code == 0 and (child is until or not self._is_missed(child))):
             return

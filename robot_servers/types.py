@@ -26,8 +26,49 @@ class Mode(enum.IntEnum):
     JOINT = 2
     """Moving to a joint target."""
     HOLD = 3
-    """Commands stopped; holding the measured pose."""
+    """Commands stopped; holding the measured pose. The next valid command leaves it."""
     FAULT = 4
+    """Latched; `RobotState.fault` says why. Only `recover` leaves it."""
+    WRENCH = 5
+    """Pushing with a commanded wrench, damped."""
+
+
+class FaultKind(enum.IntEnum):
+    """Why an arm is in Mode.FAULT."""
+
+    STOP = 1
+    """Someone asked for a stop; the arm holds its pose until recovered."""
+    ESTOP = 2
+    """Emergency stop: control was ended."""
+    REFLEX = 3
+    """The arm's own collision or limit reflex."""
+    USER_STOP = 4
+    """The arm's enabling button or user stop is pressed."""
+    FORCE = 5
+    """The external wrench went over the limit."""
+    SPEED = 6
+    """The TCP or a joint was faster than its limit."""
+    JOINT_LIMIT = 7
+    """A joint came nearer to its end than the margin."""
+    COMMUNICATION = 8
+    """The way to the arm broke: no state, or lost packets."""
+    TORQUE_TIMEOUT = 9
+    """The torque motion got no torque in time."""
+    WORKSPACE = 10
+    """The TCP itself, not its target, left the workspace."""
+    OTHER = 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A latched fault."""
+
+    kind: FaultKind
+    reason: str
+    """One line for the operator: what happened with the number, and what to do."""
+    stamp_mono_ns: int
+    recording: str = ""
+    """File with the last 5 s, on the robot PC; empty before it is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +132,8 @@ class RobotState:
     mode: Mode
     clamped: bool
     """The server side moved the last command to keep it within its limits."""
+    fault: Fault | None = None
+    """Set exactly when `mode` is FAULT."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +151,9 @@ class Gains:
     translational_clip_m: tuple[float, float, float] = (0.01, 0.01, 0.01)
     """The spring stretches no further than this on each base axis, both signs."""
     rotational_clip_rad: tuple[float, float, float] = (0.1, 0.1, 0.1)
+    translational_clip_neg_m: tuple[float, float, float] | None = None
+    """The same for a reference on the negative side of the TCP; None: as the positive side."""
+    rotational_clip_neg_rad: tuple[float, float, float] | None = None
     nullspace_stiffness_nm_per_rad: float = 0.2
     joint1_nullspace_factor: float = 100.0
     torque_rate_nm_per_s: float = 1000.0
@@ -137,6 +183,28 @@ class JointTarget:
     """Where the joints should be (n,) [rad]; reached by a speed- and acceleration-limited move."""
 
     q_rad: Array
+    speed_share: float = 0.5
+    """Share of the arm's joint speed limits that the move uses. A robot server lowers it until the
+    TCP keeps to its own limits on the way."""
+    acceleration_share: float = 1.0
+    """Share of the joints' acceleration limit, lowered alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrenchTarget:
+    """Wrench the arm exerts at its TCP (6,): force [N], torque [N m]; held for `WRENCH_HOLD_S`.
+
+    tau = J^T (w + w_box) - D dq: joints are damped, and w_box pulls the TCP back into the
+    workspace box. Nothing holds a position.
+    """
+
+    wrench: Array
+    frame: str = "base"
+    """Axes of `wrench`: 'base' or 'tcp'. The point is the TCP."""
+
+
+WRENCH_HOLD_S = 0.1
+"""Without a new command for this long the wrench is zero; damping stays. Source: HIL-SERL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +220,29 @@ class GripperTarget:
 class ArmCommand:
     """What one arm is asked to do until the next command. None leaves that part as it is."""
 
-    target: CartesianTarget | JointTarget | None = None
+    target: CartesianTarget | JointTarget | WrenchTarget | None = None
     gripper: GripperTarget | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What the arm carries beyond its own hand, as its gravity compensation is told."""
+
+    mass_kg: float = 0.0
+    com_flange_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Centre of mass in the flange's frame [m]."""
+    inertia_kg_m2: tuple[float, ...] = (0.0,) * 9
+    """About the centre of mass, flange axes, row by row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollisionThresholds:
+    """Where the arm's own reflex trips: external joint torque and Cartesian wrench."""
+
+    torque_nm: tuple[float, ...]
+    """Per joint (n,) [N m]."""
+    wrench: tuple[float, float, float, float, float, float]
+    """Force [N], torque [N m] at the TCP."""
 
 
 @dataclass(frozen=True, kw_only=True)

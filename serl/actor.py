@@ -19,6 +19,7 @@ import numpy as np
 
 from serl.channel.client import ChannelClient
 from serl.checkpoint import load_policy, save_policy
+from serl.errors import Interrupted
 from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
 from serl.experiment import Experiment
 from serl.gates import SuccessWindow
@@ -75,6 +76,8 @@ class Actor:
         self.window = SuccessWindow(experiment.evaluation)
         self.env_steps = 0
         self.episodes = 0
+        self.interruptions = 0
+        """Episodes that the env broke off, by an arm's fault for instance."""
         self.evaluation_done = self.evaluation_total = 0
         self._restore()
         self.client = ChannelClient(
@@ -85,8 +88,11 @@ class Actor:
             **(rpc or {}),
         )
         self.metrics = MetricsWriter(self.run.path, "actor", wandb=wandb)
-        self.realtime = bool(getattr(experiment.env, "realtime", False))
+        self.realtime = bool(getattr(experiment.env, "is_realtime", False))
         """A real arm never waits for the learner; a simulated one keeps to the ratio."""
+        waiter = getattr(self.env.unwrapped, "waiter", None)
+        if waiter is not None:
+            waiter.on_wait, waiter.interrupted = self._env_waits, self.stop.is_set
         actor = int(self.client.actor_id, 16)
         self.policy = PolicyInHand(self.agent, experiment.seed, actor, self.env_steps)
         draws = np.random.SeedSequence([3, experiment.seed, actor, self.env_steps])
@@ -95,18 +101,12 @@ class Actor:
 
     def run_until_done(self) -> dict[str, Any]:
         """Act until stopped, or until the final test is done; returns its result and counters."""
+        finished = False
         try:
-            self._connect()
-            finished = self._resumed_final()
-            while not finished and not self._should_end():
-                self._wait_for_policy()
-                if self._should_end():
-                    break
-                self._episode()
-                if self.evaluates and self.window.due() and self._passes_gates():
-                    finished = self._final("passed")
-            if not finished and not self.stop.is_set():
-                finished = self._asked_to_end()
+            try:
+                finished = self._act()
+            except Interrupted as error:  # while the env waited, for an arm in fault, say
+                log.info("%s", error)
             self.phase = "sending the last steps"
             self._status(force=True)
             self.client.flush(timeout_s=10.0)
@@ -120,6 +120,21 @@ class Actor:
             "unsent_records": unsent,
             "finished": finished,
         }
+
+    def _act(self) -> bool:
+        """Training and tests; True when this actor's job is done."""
+        self._connect()
+        finished = self._resumed_final()
+        while not finished and not self._should_end():
+            self._wait_for_policy()
+            if self._should_end():
+                break
+            self._episode()
+            if self.evaluates and self.window.due() and self._passes_gates():
+                finished = self._final("passed")
+        if not finished and not self.stop.is_set():
+            finished = self._asked_to_end()
+        return finished
 
     # Training.
 
@@ -165,7 +180,17 @@ class Actor:
             self._status()
             if self.stop.is_set():
                 return
-        self._ended(steps, total, success)
+        if info.get("interrupted"):
+            self._interrupted(str(info["interrupted"]))
+        else:
+            self._ended(steps, total, success)
+
+    def _interrupted(self, reason: str) -> None:
+        """The env broke the episode off: its steps are kept, but it counts neither way."""
+        self.interruptions += 1
+        self.metrics.log(self.env_steps, {"episode/interruptions": self.interruptions})
+        self.client.report("interrupted", {"reason": reason})
+        self._save_state()
 
     def _choose(self, obs: dict[str, Any]) -> tuple[np.ndarray, Source]:
         if self.env_steps < self.experiment.actor.random_steps or self.policy.version < 0:
@@ -184,6 +209,7 @@ class Actor:
             "policy/age_s": self.policy.age_s,
             "env_steps": self.env_steps,
             "env_steps_per_s": self._rate.per_s(),
+            **self._env_metrics(),
         }
         self.metrics.log(self.env_steps, values)
         self.client.report("episode", values)
@@ -338,7 +364,17 @@ class Actor:
     def _should_end(self) -> bool:
         return self.stop.is_set() or self.client.stop_requested is not None
 
+    def _env_waits(self, reason: str) -> None:
+        """The env waits for something outside the program; empty: no longer."""
+        self.phase = f"waiting: {reason}" if reason else "training"
+        self._status()
+
     # Bookkeeping.
+
+    def _env_metrics(self) -> dict[str, float]:
+        """What the env measures about itself, its pace for instance."""
+        measured = getattr(self.env.unwrapped, "metrics", dict)
+        return {f"env/{name}": value for name, value in measured().items()}
 
     def status(self) -> dict[str, Any]:
         """The state of things, for the live view."""

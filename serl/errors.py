@@ -26,6 +26,10 @@ class CorruptFile(UserError):
     """A file on disk is damaged or truncated; the message names it."""
 
 
+class Interrupted(UserError):
+    """Someone asked to stop while an environment waited for something outside the program."""
+
+
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Around what makes or writes `path`: a disk that refuses is one line that names it."""

@@ -87,6 +87,9 @@ def evaluate(
 ) -> EvaluationResult:
     """Roll `policy` through one episode per seed. Nothing it does reaches a replay.
 
+    An episode that the env had to break off (info `interrupted`: an arm went into fault) says
+    nothing about the policy: its seed is run again.
+
     Args:
         policy: observation dict to action (A,).
         env: a gymnasium.Env of the experiment, pipeline included.
@@ -98,7 +101,11 @@ def evaluate(
     for seed in seeds:
         if should_stop():
             break
-        episodes.append(_roll(policy, env, seed, on_step))
+        while (episode := _roll(policy, env, seed, on_step)) is None and not should_stop():
+            pass  # the env says why, and its reset waits until it is put right
+        if episode is None:
+            break
+        episodes.append(episode)
         if on_episode is not None:
             on_episode(episodes[-1])
     return EvaluationResult(episodes=tuple(episodes))
@@ -106,7 +113,8 @@ def evaluate(
 
 def _roll(
     policy: Policy, env: Any, seed: int, on_step: Callable[[Any], None] | None
-) -> EpisodeResult:
+) -> EpisodeResult | None:
+    """One episode; None when the env broke it off."""
     obs, _ = env.reset(seed=seed)
     total, steps, over, success, reported = 0.0, 0, False, False, False
     if on_step is not None:
@@ -120,6 +128,8 @@ def _roll(
         over = terminated or truncated
         if on_step is not None:
             on_step(env)
+        if info.get("interrupted"):
+            return None
     return EpisodeResult(
         seed=seed,
         success=success,

@@ -45,9 +45,9 @@ def required(requirements: list[str]) -> set[str]:
     ("file", "extras"),
     [
         ("base", ()),
-        ("full", ("learner", "sim", "log", "dev")),
+        ("full", ("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http")),
         ("cuda", ()),
-        ("hardware", ("franky", "franky-sim", "devices", "cameras", "console", "fleet")),
+        ("hardware", ("devices", "cameras", "console", "fleet")),
     ],
 )
 def test_every_requirement_is_pinned(file: str, extras: tuple[str, ...]) -> None:

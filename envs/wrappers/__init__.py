@@ -25,5 +25,5 @@ def wrap(
     agent = AgentAction(frame, config)
     chosen = Intervention(agent, config, device=intervention)
     encoded = StateVector(chosen, config)
-    rewarded = WeightedReward(encoded, config.reward_weights()[config.reward])
+    rewarded = WeightedReward(encoded, config.weights()[config.reward])
     return TimeLimit(rewarded, config.max_steps)

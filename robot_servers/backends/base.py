@@ -2,13 +2,14 @@
 
 A backend drives every arm of one cell, each by its name; a single arm is called "". The env owns
 time: it commands, then calls `advance(period_s)`, which in lockstep steps physics at once and in
-real time waits for the deadline. Limits, the reference generator and the impedance law live on
-this side (DESIGN decisions 1, 16, 17).
+real time waits for the deadline. The reference generator and the impedance law live on this
+side (DESIGN decisions 1, 16, 17); workspace limits, the watchdog and faults in `guard.py`, which
+stands in front of every backend in a robot server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from robot_servers.types import (
     ArmCommand,
+    CollisionThresholds,
     Gains,
     MotionLimits,
+    Payload,
     RobotDescription,
     RobotState,
     SceneObject,
@@ -25,20 +28,41 @@ from robot_servers.types import (
 from serl.registry import Registry
 
 BACKENDS: Registry = Registry("backend", "robot_servers.backends")
-"""Backend classes by name: 'mujoco' (later 'franky', 'ros2')."""
+"""Backend classes by name: 'mujoco', 'franky', 'ros2', 'mock'."""
+
+OnTick = Callable[[Mapping[str, RobotState]], None]
 
 
 class Backend(Protocol):
-    """Moves the arms of one cell."""
+    """Moves the arms of one cell.
+
+    A backend whose gains have bounds of their own may say so, and a guard in front keeps to them:
+    `gain_limits`, maxima by field of Gains, to which it lowers what is asked for; and
+    `check_gains(name, gains)`, which raises UserError for what cannot be rendered.
+    """
 
     arms: Mapping[str, RobotDescription]
     """Each arm's description by name; {"": ...} for one arm."""
 
+    in_process: bool
+    """An env may use it without a robot server. Never for what moves a real arm: limits and
+    watchdog are the server's."""
+
     lockstep: bool
     """True: `advance` steps physics at once. False: it waits for the wall clock."""
 
+    period_s: float
+    """Time between two samples of a state in real time; in lockstep the physics step [s]."""
+
+    unsupported: frozenset[str]
+    """Fields of Gains, and operations ('wrench', 'payload', 'collision', 'gripper'), that this
+    backend cannot honour; the server refuses them by name."""
+
     def connect(self) -> None:
-        """Bring the arms to a state in which they accept commands. Vendor imports happen here."""
+        """Bring the arms to a state in which they accept commands. Vendor imports happen here.
+
+        Raises UserError, one line, for an arm that cannot be reached or is not ready.
+        """
 
     def close(self) -> None: ...
 
@@ -48,6 +72,32 @@ class Backend(Protocol):
 
     def command(self, commands: Mapping[str, ArmCommand]) -> None:
         """Accept targets. Raises UserError for a NaN; clamps to limits (and sets `clamped`)."""
+
+    def hold(self, arms: Iterable[str]) -> None:
+        """At once: reference and target become the measured pose, at rest; Mode.HOLD."""
+
+    def halt(self, arms: Iterable[str]) -> None:
+        """Emergency stop: end control as fast as the arm can; it no longer follows anything."""
+
+    def recover(self, arms: Iterable[str]) -> None:
+        """Clear the arm's own errors and bring it back into control, holding where it is.
+
+        Raises UserError naming what still stands in the way (a pressed user stop, say).
+        """
+
+    def set_payload(self, payloads: Mapping[str, Payload]) -> None:
+        """What gravity compensation assumes from now on. Arms at rest only."""
+
+    def set_collision(self, thresholds: Mapping[str, CollisionThresholds]) -> None: ...
+
+    def subscribe(self, on_tick: OnTick) -> None:
+        """Real time only: call `on_tick` with every new sample, from the loop's own thread, as
+        often as the backend has one (`period_s`). An exception of `on_tick` ends the loop and
+        every arm holds. In lockstep nothing is called: whoever calls `advance` has the states."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Versions and settings for a person: firmware, library, real-time kernel, ..."""
+        ...
 
     def set_gains(self, gains: Mapping[str, Gains]) -> None: ...
 

@@ -30,7 +30,9 @@ TORQUE_RATE = 12
 
 
 def pack_gains(gains: Gains) -> Array:
-    """The gains as one vector (13,), in the order `impedance_torque` reads them."""
+    """The gains as one vector (19,), in the order `impedance_torque` reads them."""
+    below_m = gains.translational_clip_neg_m or gains.translational_clip_m
+    below_rad = gains.rotational_clip_neg_rad or gains.rotational_clip_rad
     return np.array(
         [
             gains.translational_stiffness_n_per_m,
@@ -42,6 +44,8 @@ def pack_gains(gains: Gains) -> Array:
             gains.nullspace_stiffness_nm_per_rad,
             gains.joint1_nullspace_factor,
             gains.torque_rate_nm_per_s,
+            *below_m,
+            *below_rad,
         ]
     )
 
@@ -52,14 +56,15 @@ def task_wrench(T_base_tcp: Array, T_base_ref: Array, twist: Array, gains: Array
         F = K clip(p_ref - p) - D v        M = K_R clip(log(R_ref R^T)) - D_R w
 
     The spring's stretch is clipped per base axis, so force never exceeds stiffness x clip however
-    far the reference is; angles are true angles (DESIGN decision 17).
+    far the reference is; each side may have its own clip. Angles are true angles (DESIGN
+    decision 17).
     """
     wrench = np.empty(6)
     turn = rotvec_from_matrix(turn_between(T_base_tcp, T_base_ref))
     for i in range(3):
         stretch = T_base_ref[i, 3] - T_base_tcp[i, 3]
-        stretch = min(max(stretch, -gains[4 + i]), gains[4 + i])
-        angle = min(max(turn[i], -gains[7 + i]), gains[7 + i])
+        stretch = min(max(stretch, -gains[13 + i]), gains[4 + i])
+        angle = min(max(turn[i], -gains[16 + i]), gains[7 + i])
         wrench[i] = gains[0] * stretch - gains[1] * twist[i]
         wrench[3 + i] = gains[2] * angle - gains[3] * twist[3 + i]
     return wrench
@@ -114,7 +119,9 @@ def impedance_torque(
     """
     wrench = task_wrench(T_base_tcp, T_base_ref, times(J, dq), gains)
     spring = transpose_times(J, wrench)
-    rest = nullspace_torque(J, q, dq, q_rest, gains, PSEUDO_INVERSE_DAMPING)
+    rest = np.zeros(len(q))  # six joints have no nullspace, and the damped projection would leak
+    if len(q) > 6:
+        rest = nullspace_torque(J, q, dq, q_rest, gains, PSEUDO_INVERSE_DAMPING)
     tau = np.empty(len(q))
     for i in range(len(q)):
         tau[i] = spring[i] + rest[i] + coriolis[i]

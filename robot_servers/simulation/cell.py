@@ -19,6 +19,7 @@ import numpy as np
 
 from robot_servers.control.se3 import Array, pose_to_quat
 from robot_servers.models.base import MODELS
+from robot_servers.simulation.burden import Burden
 from serl.errors import UserError
 
 SECTIONS = ("asset", "worldbody", "default", "contact", "equality", "tendon", "actuator")
@@ -36,6 +37,7 @@ def build_cell(
     base_poses: Mapping[str, Array],
     physics_dt_s: float,
     fragment: str = "",
+    burden: Burden | None = None,
 ) -> str:
     """MJCF of the whole cell.
 
@@ -43,13 +45,17 @@ def build_cell(
         arms: model name by arm name; names inside the cell get the prefix "<arm>/".
         base_poses: T_world_base (4, 4) by arm name; missing is the identity.
         fragment: a task's MJCF, may be empty.
+        burden: what every arm has besides its model.
     """
     root = ElementTree.fromstring(BASE_XML.read_text())
     option = root.find("option")
     assert option is not None
     option.set("timestep", f"{physics_dt_s:.12g}")
     for i, (name, model) in enumerate(arms.items()):
-        tree = MODELS.get(model).mjcf(arm_prefix(name), 2 << i)
+        robot = MODELS.get(model)
+        tree = robot.mjcf(arm_prefix(name), 2 << i)
+        if burden is not None:
+            burden.put_on(tree, arm_prefix(name), robot)
         _place(tree, base_poses.get(name))
         root.extend(list(tree))
     root.extend(_fragment_sections(fragment))
@@ -61,19 +67,20 @@ def arm_prefix(name: str) -> str:
     return f"{name}/" if name else ""
 
 
-def check_mujoco() -> None:
-    """Import MuJoCo once with care: it refuses a MUJOCO_GL that it does not know.
+def check_mujoco() -> Any:
+    """The mujoco module, imported with care: it refuses a MUJOCO_GL that it does not know.
 
     Raises:
         ImportError: it is not installed.
         UserError: it cannot be imported on this machine as it is set up.
     """
     try:
-        import mujoco  # noqa: F401
+        import mujoco
     except RuntimeError as error:
         raise UserError(
             f"MuJoCo does not start: {one_line(error)}. Unset MUJOCO_GL, or choose egl or osmesa."
         ) from error
+    return mujoco
 
 
 def compile_cell(xml: str) -> Any:

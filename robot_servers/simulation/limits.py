@@ -16,8 +16,11 @@ from robot_servers.types import (
     JointTarget,
     MotionLimits,
     RobotDescription,
+    WrenchTarget,
 )
 from serl.errors import UserError
+
+Target = CartesianTarget | JointTarget | WrenchTarget
 
 
 def admit(name: str, command: ArmCommand, robot: RobotDescription) -> tuple[ArmCommand, bool]:
@@ -52,6 +55,8 @@ def check_range(what: str, value: float, low: float, high: float, unit: str) -> 
 def check_fields(name: str, values: Gains | MotionLimits) -> None:
     """Refuse gains and limits that are negative or not finite, and limits of zero speed."""
     for field in fields(values):
+        if getattr(values, field.name) is None:
+            continue
         value = np.atleast_1d(getattr(values, field.name))
         may_be_zero = isinstance(values, Gains) or field.name == "filter_time_constant_s"
         if not (np.isfinite(value).all() and (value >= 0).all() and (may_be_zero or value.all())):
@@ -63,8 +68,8 @@ def check_fields(name: str, values: Gains | MotionLimits) -> None:
 
 
 def _admit_target(
-    name: str, target: CartesianTarget | JointTarget | None, robot: RobotDescription
-) -> tuple[CartesianTarget | JointTarget | None, bool]:
+    name: str, target: Target | None, robot: RobotDescription
+) -> tuple[Target | None, bool]:
     if target is None:
         return None, False
     if isinstance(target, CartesianTarget):
@@ -75,13 +80,20 @@ def _admit_target(
                 "orthonormal to 1e-4 and its last row (0, 0, 0, 1)."
             )
         return CartesianTarget(T_base_tcp=T), False
+    if isinstance(target, WrenchTarget):
+        w = _finite(name, "target.wrench", target.wrench)
+        if w.shape != (6,):
+            raise UserError(f"arm {name!r}: target.wrench has {w.size} numbers; it needs 6.")
+        if target.frame not in ("base", "tcp"):
+            raise UserError(f"arm {name!r}: target.frame {target.frame!r}; it is 'base' or 'tcp'.")
+        return WrenchTarget(wrench=w, frame=target.frame), False
     q = _finite(name, "target.q_rad", target.q_rad)
     if q.shape != (robot.joint_count,):
         raise UserError(
             f"arm {name!r}: target.q_rad has {q.size} numbers; it has {robot.joint_count} joints."
         )
     inside = np.clip(q, robot.q_min_rad, robot.q_max_rad)
-    return JointTarget(q_rad=inside), not np.array_equal(inside, q)
+    return replace(target, q_rad=inside), not np.array_equal(inside, q)
 
 
 def _admit_gripper(

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robot_servers.control import impedance, reference, rotation, small
+from robot_servers.control import impedance, reference, rotation, small, wrench
 from robot_servers.simulation import tick
 from robot_servers.simulation.tick import Arms, Physics, run_ticks
 
 Loop = Callable[[Physics, Arms, int], None]
 
-MODULES = (rotation, small, reference, impedance, tick)
+MODULES = (rotation, small, reference, impedance, wrench, tick)
 """Modules whose functions run in the loop; a name means one function in all of them."""
 
 
@@ -52,6 +52,9 @@ def _python_loop() -> Loop:
             physics.model, physics.data
         ),
         "physics_jacobian": jacobian,
+        "physics_momentum": lambda physics: mujoco.mj_mulM(
+            physics.model, physics.data, physics.momentum, physics.qvel
+        ),
     }
     return _rebind_all(bound, lambda function: function)["run_ticks"]
 
@@ -90,6 +93,7 @@ def _c_functions() -> dict[str, Callable[..., None]]:
     step2 = nb.ExternalFunction("mj_step2", nb.void(at, at))
     external_forces = nb.ExternalFunction("mj_rnePostConstraint", nb.void(at, at))
     jacobian = nb.ExternalFunction("mj_jacSite", nb.void(at, at, at, at, nb.int32))
+    times_inertia = nb.ExternalFunction("mj_mulM", nb.void(at, at, at, at))
 
     def physics_step1(physics: Physics) -> None:
         step1(physics.model, physics.data)
@@ -105,11 +109,16 @@ def _c_functions() -> dict[str, Callable[..., None]]:
         linear, angular = J[:3].ctypes.data, J[3:].ctypes.data
         jacobian(physics.model, physics.data, linear, angular, site)
 
+    def physics_momentum(physics: Physics) -> None:
+        into, velocity = physics.momentum.ctypes.data, physics.qvel.ctypes.data
+        times_inertia(physics.model, physics.data, into, velocity)
+
     return {
         "physics_step1": physics_step1,
         "physics_step2": physics_step2,
         "physics_external_forces": physics_external_forces,
         "physics_jacobian": physics_jacobian,
+        "physics_momentum": physics_momentum,
     }
 
 

@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from robot_servers.control import se3
 from robot_servers.control.impedance import pack_gains
 from robot_servers.control.reference import pack_limits
 from robot_servers.control.se3 import Array
+from robot_servers.control.wrench import no_wrench_box
 from robot_servers.models.base import RobotModel
 from robot_servers.simulation.cell import arm_prefix
 from robot_servers.simulation.tick import Arms, Physics
 from robot_servers.types import Gains, Mode, MotionLimits
 
 
-@dataclass(frozen=True)
+@dataclass
 class ArmParts:
     """One arm inside the compiled model."""
 
@@ -29,6 +31,12 @@ class ArmParts:
     wrench_bodies: Array
     root_body: int
     T_world_base: Array
+    T_body_flange: Array
+    """The flange in the body that carries the TCP's site."""
+    T_flange_tcp: Array
+    """The TCP as it is set now."""
+    burden_n: float
+    """Weight of the load at the TCP that nobody told the controller of; 0 for none [N]."""
 
     @property
     def base_turn(self) -> Array:
@@ -36,15 +44,23 @@ class ArmParts:
         return self.T_world_base[:3, :3].T
 
 
-def find_parts(model: Any, name: str, robot: RobotModel, T_world_base: Array | None) -> ArmParts:
+def find_parts(
+    model: Any, name: str, robot: RobotModel, T_world_base: Array | None, burden_kg: float
+) -> ArmParts:
     prefix = arm_prefix(name)
+    site = model.site(prefix + robot.names.tcp_site).id
+    x, y, z, w = np.roll(model.site_quat[site], -1)
+    T_body_tcp = se3.pose_from_quat(model.site_pos[site], (x, y, z, w))
     bodies = [model.body(prefix + body).id for body in robot.names.wrench_bodies]
     return ArmParts(
         model=robot,
-        site=model.site(prefix + robot.names.tcp_site).id,
+        site=site,
         wrench_bodies=np.array(bodies),
         root_body=int(model.body_rootid[bodies[0]]),
         T_world_base=np.eye(4) if T_world_base is None else np.asarray(T_world_base, dtype=float),
+        T_body_flange=T_body_tcp @ se3.inverse(robot.T_flange_tcp),
+        T_flange_tcp=robot.T_flange_tcp,
+        burden_n=float(burden_kg * np.linalg.norm(model.opt.gravity)),
     )
 
 
@@ -89,6 +105,12 @@ def make_arms(model: Any, names: Sequence[str], parts: Sequence[ArmParts]) -> Ar
         move=np.zeros((count, 4)),
         joint_stiffness=joints([part.model.joint_stiffness_nm_per_rad for part in parts]),
         joint_damping=joints([part.model.joint_damping_nm_s_per_rad for part in parts]),
+        brake_s=np.zeros(count),
+        push=np.zeros((count, 8)),
+        push_box=np.tile(no_wrench_box(), (count, 1)),
+        push_damping=joints([part.model.wrench_damping_nm_s_per_rad for part in parts]),
+        payload=np.zeros((count, 4)),
+        burden_n=np.array([part.burden_n for part in parts]),
         gripper=np.zeros((count, 4)),
     )
 
@@ -119,6 +141,7 @@ def make_physics(model: Any, data: Any, compiled: bool) -> Physics:
         site_xpos=data.site_xpos,
         site_xmat=data.site_xmat.reshape(-1, 3, 3),
         jacobian=np.zeros((6, model.nv)),
+        momentum=np.zeros(model.nv),
     )
 
 

@@ -6,11 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 MAX_LAG_S = 0.05
 """When the machine stalls for longer than this, the lost time is given up rather than caught up."""
 
 WAIT_LIMIT_S = 5.0
 """A tick that takes this long means the thread is stuck."""
+
+JITTER_TICKS = 8192
+"""Lateness is kept for this many ticks."""
 
 
 class Metronome:
@@ -27,12 +32,26 @@ class Metronome:
         self._deadline = 0
         self._stopping = False
         self._error: Exception | None = None
+        self._late_ns = np.zeros(JITTER_TICKS, dtype=np.int64)
+        self.late = 0
+        """Ticks that began more than one period after their time."""
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
 
     @property
     def count(self) -> int:
         """Ticks so far."""
         return self._count
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the thread, if something did."""
+        return self._error
+
+    @property
+    def jitter_p99_s(self) -> float:
+        """99 % of the last ticks began no later than this after their time [s]."""
+        seen = self._late_ns[: min(max(self._count, 1), JITTER_TICKS)]
+        return float(np.percentile(seen, 99)) * 1e-9
 
     def start(self) -> None:
         self._thread.start()
@@ -68,6 +87,9 @@ class Metronome:
     def _run(self) -> None:
         next_ns = time.monotonic_ns()
         while not self._stopping:
+            late_ns = time.monotonic_ns() - next_ns
+            self._late_ns[self._count % JITTER_TICKS] = late_ns
+            self.late += late_ns > self._period_ns
             try:
                 self._tick()
             except Exception as error:  # handed to the caller of wait_ticks

@@ -35,9 +35,10 @@ class Camera:
         self._scene: Any = None
 
     def render(
-        self, data: Any, camera: str, height: int, width: int, pretty: bool
+        self, data: Any, lock: Any, camera: str, height: int, width: int, pretty: bool
     ) -> NDArray[np.uint8]:
-        """One RGB frame (height, width, 3) of `data`."""
+        """One RGB frame (height, width, 3) of `data`, which is read under `lock` alone: drawing
+        takes up to a second, and physics in real time must not wait for it."""
         import mujoco
 
         names = [self._model.camera(i).name for i in range(self._model.ncam)]
@@ -48,15 +49,16 @@ class Camera:
         view = mujoco.MjvCamera()
         view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         view.fixedcamid = names.index(camera)
-        mujoco.mjv_updateScene(
-            self._model,
-            data,
-            self._options,
-            None,
-            view,
-            mujoco.mjtCatBit.mjCAT_ALL.value,
-            self._scene,
-        )
+        with lock:
+            mujoco.mjv_updateScene(
+                self._model,
+                data,
+                self._options,
+                None,
+                view,
+                mujoco.mjtCatBit.mjCAT_ALL.value,
+                self._scene,
+            )
         rect = mujoco.MjrRect(0, 0, width, height)
         frame = np.empty((height, width, 3), dtype=np.uint8)
         mujoco.mjr_render(rect, self._scene, self._context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ class MujocoScene:
     def __init__(self, backend: MujocoBackend) -> None:
         self._backend = backend
         self._camera: Camera | None = None
+        self._drawing = Lock()
 
     def load(self, mjcf: str) -> None:
         """Put a task's fragment into the cell, in place of the one before; everything is reset."""
@@ -71,11 +73,11 @@ class MujocoScene:
 
         Cameras: "front", "side", "portrait" of the cell, "<arm prefix>wrist", and the fragment's.
         """
-        world = self._backend.world
-        with self._backend.lock:
+        world, lock = self._backend.world, self._backend.lock
+        with self._drawing:
             if self._camera is None:
                 self._camera = Camera(world.model)
-            return self._camera.render(world.data, camera, height, width, pretty)
+            return self._camera.render(world.data, lock, camera, height, width, pretty)
 
     def close(self) -> None:
         """Free the renderer."""

@@ -7,6 +7,7 @@ the same code on both paths.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +15,32 @@ from numpy.typing import NDArray
 
 from robot_servers.control.impedance import TORQUE_RATE, impedance_torque, limit_rate
 from robot_servers.control.reference import advance_reference, approach_speed
-from robot_servers.control.small import copy_into
+from robot_servers.control.small import copy_into, times, transpose_times
+from robot_servers.control.wrench import wrench_in_base, wrench_in_box, wrench_torque
 from robot_servers.types import Mode
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+IDLE_MODE = int(Mode.IDLE)
 JOINT_MODE = int(Mode.JOINT)
+WRENCH_MODE = int(Mode.WRENCH)
 
 GRIPPER_STIFFNESS_N_PER_M = 4000.0
 GRIPPER_DAMPING_N_S_PER_M = 40.0
 """Finger servo, critically damped with the finger's own mass and damping; stable at 2 ms."""
+
+BRAKE_S = 0.1
+"""Braking takes no longer than this; then the spring holds whatever is left."""
+
+BRAKE_TIME_S = 0.008
+"""T of the brake: the last part of a stop dies away with it. Four ticks of 2 ms."""
+
+BRAKE_RATE_SHARE = 0.7
+"""Share of the torque rate the brake plans with."""
+
+STANDING_M_PER_S = 0.005
+"""A TCP slower than this has stopped."""
 
 
 class Physics(NamedTuple):
@@ -43,6 +59,8 @@ class Physics(NamedTuple):
     """(sites, 3, 3)."""
     jacobian: Array
     """Scratch, (6, nv)."""
+    momentum: Array
+    """Scratch, (nv,)."""
 
 
 class Arms(NamedTuple):
@@ -81,6 +99,21 @@ class Arms(NamedTuple):
     joint_stiffness: Array
     joint_damping: Array
 
+    brake_s: Array
+    """Time left for braking in HOLD, and 0 when the reference stands (A,)."""
+
+    push: Array
+    """Commanded wrench (6), 1 for TCP axes, time left before it lapses [s]. (A, 8)"""
+    push_box: Array
+    """`pack_wrench_box` (A, 21)."""
+    push_damping: Array
+    """Joint damping of the wrench mode (A, n)."""
+
+    payload: Array
+    """What gravity compensation is told: weight [N], its centre in TCP axes [m]. (A, 4)"""
+    burden_n: Array
+    """Weight at the TCP that nobody is told of [N] (A,)."""
+
     gripper: Array
     """Width reference [m], target [m], speed [m/s], force [N]. (A, 4)"""
 
@@ -97,6 +130,11 @@ def physics_step2(physics: Physics) -> None:
 
 def physics_jacobian(physics: Physics, site: int) -> None:
     """Jacobian of a site, in the world, into `physics.jacobian`."""
+    raise NotImplementedError
+
+
+def physics_momentum(physics: Physics) -> None:
+    """Generalised momentum M qvel into `physics.momentum`."""
     raise NotImplementedError
 
 
@@ -132,7 +170,7 @@ def tcp_jacobian(physics: Physics, arms: Arms, a: int) -> Array:
 
 
 def cartesian_torque(
-    physics: Physics, arms: Arms, a: int, q: Array, dq: Array, coriolis: Array
+    physics: Physics, arms: Arms, a: int, T: Array, J: Array, q: Array, dq: Array, coriolis: Array
 ) -> Array:
     """Advance the reference one tick; torques of the impedance law towards it."""
     T_ref, twist, T_goal = advance_reference(
@@ -147,8 +185,6 @@ def cartesian_torque(
     copy_into(T_goal, arms.T_base_goal[a])
     for i in range(6):
         arms.twist_ref[a, i] = twist[i]
-    T = tcp_pose(physics, arms, a)
-    J = tcp_jacobian(physics, arms, a)
     return impedance_torque(J, q, dq, T, T_ref, arms.q_rest[a], coriolis, arms.gains[a])
 
 
@@ -167,10 +203,8 @@ def joint_torque(
 ) -> Array:
     """Advance the joint move one tick; torques of a joint spring and damper towards it.
 
-    All joints travel together: the way is a straight line in joint space. The Cartesian reference
-    stays on the measured pose, so that leaving this mode starts where the arm is.
+    All joints travel together: the way is a straight line in joint space.
     """
-    hold_reference(physics, arms, a)
     move = arms.move[a]
     speed = approach_speed(1.0 - move[0], move[2], move[3], physics.dt_s)
     move[1] = min(speed, move[1] + move[3] * physics.dt_s)
@@ -182,6 +216,67 @@ def joint_torque(
         spring = arms.joint_stiffness[a, i] * error
         tau[i] = spring + arms.joint_damping[a, i] * (move[1] * way - dq[i]) + coriolis[i]
     return tau
+
+
+def idle_torque(arms: Arms, a: int, dq: Array, coriolis: Array) -> Array:
+    """Joint dampers alone: the arm comes to rest and follows nothing."""
+    tau = np.empty(len(dq))
+    for i in range(len(dq)):
+        tau[i] = coriolis[i] - arms.joint_damping[a, i] * dq[i]
+    return tau
+
+
+def brake_torque(
+    physics: Physics, arms: Arms, a: int, J: Array, dq: Array, coriolis: Array
+) -> Array:
+    """One tick of braking: takes the momentum p = M dq out of each joint; no spring.
+
+        tau = -sign(p) min(|p| / T, sqrt(2 r |p|))
+
+    is the torque that falls at the rate r and is zero together with p, so the limit on torque rate
+    neither delays the stop nor turns it round. A spring and damper of 2000 N/m and 89 N s/m from
+    0.3 m/s need 0.25 s, and overshoot; stronger dampers overshoot more, as the rate limit makes
+    them late.
+    """
+    physics_momentum(physics)
+    first, rate = arms.first_dof[a], BRAKE_RATE_SHARE * arms.gains[a, TORQUE_RATE]
+    tau = np.empty(len(dq))
+    for i in range(len(dq)):
+        p = abs(physics.momentum[first + i])
+        torque = min(p / BRAKE_TIME_S, math.sqrt(2.0 * rate * p))
+        tau[i] = coriolis[i] - math.copysign(torque, physics.momentum[first + i])
+    arms.brake_s[a] -= physics.dt_s
+    twist = times(J, dq)
+    if twist[0] ** 2 + twist[1] ** 2 + twist[2] ** 2 < STANDING_M_PER_S**2:
+        arms.brake_s[a] = 0.0
+    return tau
+
+
+def push_torque(
+    physics: Physics, arms: Arms, a: int, T: Array, J: Array, dq: Array, coriolis: Array
+) -> Array:
+    """One tick of wrench mode: the commanded wrench until it lapses, then damping alone."""
+    push = arms.push[a]
+    push[7] -= physics.dt_s
+    if push[7] < 0.0:
+        for i in range(6):
+            push[i] = 0.0
+    w = wrench_in_box(wrench_in_base(push[:6], push[6] > 0.5, T), T, arms.push_box[a])
+    return wrench_torque(J, dq, w, arms.push_damping[a], coriolis)
+
+
+def lifting_torque(arms: Arms, a: int, T: Array, J: Array, weight_n: float, centre: Array) -> Array:
+    """Torques that carry a weight whose centre (3,) is given in TCP axes, (n,)."""
+    base = arms.T_world_base[a]
+    lift, arm = np.empty(6), np.zeros(3)
+    for i in range(3):
+        lift[i] = weight_n * base[2, i]  # up, along the base's axes
+        for k in range(3):
+            arm[i] += T[i, k] * centre[k]
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        lift[3 + i] = arm[j] * lift[k] - arm[k] * lift[j]
+    return transpose_times(J, lift)
 
 
 def drive_gripper(physics: Physics, arms: Arms, a: int) -> None:
@@ -212,14 +307,34 @@ def control_arm(physics: Physics, arms: Arms, a: int) -> None:
         q[i] = physics.qpos[first_q + i]
         dq[i] = physics.qvel[first_dof + i]
         coriolis[i] = physics.bias[first_dof + i] - physics.gravity[first_dof + i]
-    if arms.mode[a] == JOINT_MODE:
+    T = tcp_pose(physics, arms, a)
+    J = tcp_jacobian(physics, arms, a)
+    if arms.burden_n[a] > 0.0:  # MuJoCo's bias knows it, the controller must not
+        weight = lifting_torque(arms, a, T, J, arms.burden_n[a], np.zeros(3))
+        for i in range(n):
+            coriolis[i] -= weight[i]
+    mode = arms.mode[a]
+    braking = arms.brake_s[a] > 0.0  # only ever in HOLD and IDLE
+    if braking or mode in (JOINT_MODE, WRENCH_MODE, IDLE_MODE):
+        hold_reference(physics, arms, a)  # so that leaving the mode starts where the arm is
+    if mode == JOINT_MODE:
         tau = joint_torque(physics, arms, a, q, dq, coriolis)
+    elif mode == WRENCH_MODE:
+        tau = push_torque(physics, arms, a, T, J, dq, coriolis)
+    elif braking:
+        tau = brake_torque(physics, arms, a, J, dq, coriolis)
+    elif mode == IDLE_MODE:
+        tau = idle_torque(arms, a, dq, coriolis)
     else:
-        tau = cartesian_torque(physics, arms, a, q, dq, coriolis)
+        tau = cartesian_torque(physics, arms, a, T, J, q, dq, coriolis)
     tau = limit_rate(tau, arms.tau[a], arms.gains[a, TORQUE_RATE], physics.dt_s)
     for i in range(n):
         arms.tau[a, i] = tau[i]
         physics.ctrl[arms.first_ctrl[a] + i] = tau[i]
+    if arms.payload[a, 0] > 0.0:
+        carry = lifting_torque(arms, a, T, J, arms.payload[a, 0], arms.payload[a, 1:].copy())
+        for i in range(n):
+            physics.ctrl[arms.first_ctrl[a] + i] += carry[i]
     if arms.fingers[a, 0] >= 0:
         drive_gripper(physics, arms, a)
 

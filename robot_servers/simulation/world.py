@@ -19,6 +19,7 @@ from robot_servers.control.reference import pack_limits
 from robot_servers.control.se3 import Array
 from robot_servers.models.base import MODELS
 from robot_servers.simulation import tick
+from robot_servers.simulation.burden import Burden
 from robot_servers.simulation.cell import build_cell, compile_cell
 from robot_servers.simulation.parts import (
     ArmParts,
@@ -27,29 +28,26 @@ from robot_servers.simulation.parts import (
     make_arms,
     make_physics,
 )
+from robot_servers.simulation.sensing import Sensing
 from robot_servers.types import (
+    WRENCH_HOLD_S,
     CartesianTarget,
     Gains,
     GripperTarget,
     JointTarget,
     Mode,
     MotionLimits,
-    RobotState,
+    Payload,
     SceneObject,
+    WrenchTarget,
 )
 from serl.errors import UserError, unknown_name
-
-JOINT_SPEED_SHARE = 0.5
-"""A joint move uses this share of the arm's joint speed limits."""
 
 JOINT_ACCELERATION_RAD_PER_S2 = 5.0
 """Acceleration limit of a joint move."""
 
 GRIPPER_FORCE_N = 40.0
 """Gripper force when a command gives none."""
-
-MOVING_M_PER_S = 0.002
-"""A gripper slower than this is at rest."""
 
 
 class World:
@@ -61,6 +59,7 @@ class World:
         physics_dt_s: physics step [s].
         fragment: a task's MJCF.
         compiled: whether addresses (compiled loop) or objects (Python loop) go to the tick.
+        burden: load and friction that the controller does not know.
     """
 
     def __init__(
@@ -70,18 +69,21 @@ class World:
         physics_dt_s: float,
         fragment: str,
         compiled: bool,
+        burden: Burden,
     ) -> None:
         import mujoco
 
         self.names = tuple(arms)
-        self.model: Any = compile_cell(build_cell(arms, base_poses, physics_dt_s, fragment))
+        cell = build_cell(arms, base_poses, physics_dt_s, fragment, burden)
+        self.model: Any = compile_cell(cell)
         self.data: Any = mujoco.MjData(self.model)
         self.parts = [
-            find_parts(self.model, name, MODELS.get(model), base_poses.get(name))
+            find_parts(self.model, name, MODELS.get(model), base_poses.get(name), burden.payload_kg)
             for name, model in arms.items()
         ]
         self.arms = make_arms(self.model, self.names, self.parts)
         self.physics = make_physics(self.model, self.data, compiled)
+        self.sensing = Sensing(self.model, self.data, self.physics, self.arms, self.parts)
         self.objects = free_bodies(self.model)
         self.ticks = 0
         self._masses = self.model.body_mass.copy()
@@ -108,25 +110,53 @@ class World:
         mujoco.mj_rnePostConstraint(self.model, self.data)
         self.arms.tau[:] = 0.0
         self.arms.mode[:] = Mode.HOLD
+        self.arms.brake_s[:] = 0.0
+        self.arms.push[:] = 0.0
         for a in range(len(self.parts)):
-            self._hold(a)
+            tick.hold_reference(self.physics, self.arms, a)
 
-    def aim(self, a: int, target: CartesianTarget | JointTarget) -> None:
-        """Make `target`, already checked, what arm `a` moves to from now."""
+    def aim(self, a: int, target: CartesianTarget | JointTarget | WrenchTarget) -> None:
+        """Make `target`, already checked, what arm `a` does from now."""
         arms = self.arms
+        arms.brake_s[a] = 0.0
         if isinstance(target, CartesianTarget):
             arms.mode[a] = Mode.IMPEDANCE
             arms.T_base_target[a] = target.T_base_tcp
-            return
-        d = self.parts[a].model.description
+        elif isinstance(target, WrenchTarget):
+            arms.mode[a] = Mode.WRENCH
+            arms.push[a] = (*target.wrench, float(target.frame == "tcp"), WRENCH_HOLD_S)
+        else:
+            self._start_move(a, target)
+
+    def _start_move(self, a: int, target: JointTarget) -> None:
+        """A joint move from where the arm is; one to the same goal that is under way goes on."""
+        arms, d, q_goal = self.arms, self.parts[a].model.description, target.q_rad
         n = d.joint_count
-        q = self._joints(a)[0]
-        way = np.maximum(np.abs(target.q_rad - q), 1e-6)
+        if arms.mode[a] == Mode.JOINT and np.array_equal(arms.q_goal[a, :n], q_goal):
+            return
+        q = self.sensing.joints(a)[0]
+        way = np.maximum(np.abs(q_goal - q), 1e-6)
         arms.mode[a] = Mode.JOINT
         arms.q_start[a, :n] = q
-        arms.q_goal[a, :n] = target.q_rad
-        speed = JOINT_SPEED_SHARE * np.asarray(d.dq_max_rad_per_s)
-        arms.move[a] = (0, 0, np.min(speed / way), np.min(JOINT_ACCELERATION_RAD_PER_S2 / way))
+        arms.q_goal[a, :n] = q_goal
+        speed = target.speed_share * np.asarray(d.dq_max_rad_per_s)
+        acceleration = target.acceleration_share * JOINT_ACCELERATION_RAD_PER_S2
+        arms.move[a] = (0, 0, np.min(speed / way), np.min(acceleration / way))
+
+    def hold(self, a: int) -> None:
+        """Brake, then hold where that ends. A hold under way goes on: it does not creep."""
+        if self.arms.mode[a] != Mode.HOLD:
+            self._stop(a, Mode.HOLD)
+
+    def halt(self, a: int) -> None:
+        """Brake, then follow nothing."""
+        if self.arms.mode[a] != Mode.IDLE:
+            self._stop(a, Mode.IDLE)
+
+    def _stop(self, a: int, mode: Mode) -> None:
+        self.arms.mode[a] = mode
+        self.arms.brake_s[a] = tick.BRAKE_S
+        tick.hold_reference(self.physics, self.arms, a)
 
     def grip(self, a: int, target: GripperTarget) -> None:
         """Make `target`, already checked, what arm `a`'s gripper moves to from now."""
@@ -142,43 +172,39 @@ class World:
     def set_limits(self, a: int, limits: MotionLimits) -> None:
         self.arms.limits[a] = pack_limits(limits)
 
-    def state(
-        self, a: int, stamp_mono_ns: int, T_base_target: Array | None, clamped: bool
-    ) -> RobotState:
-        """A sample of arm `a`; `T_base_target` is the newest accepted one, or None."""
-        arms = self.arms
-        q, dq = self._joints(a)
-        in_effect = T_base_target is None or arms.mode[a] == Mode.JOINT
-        width, target, moving = self._gripper(a)
-        return RobotState(
-            stamp_mono_ns=stamp_mono_ns,
-            q_rad=q,
-            dq_rad_per_s=dq,
-            tau_nm=arms.tau[a, : len(q)].copy(),
-            T_base_tcp=self._tcp_pose(a),
-            twist_base_tcp=self._twist(a),
-            wrench_base_ext=self._wrench(a),
-            T_base_ref=arms.T_base_ref[a].copy(),
-            T_base_target=np.array(arms.T_base_target[a] if in_effect else T_base_target),
-            gripper_width_m=width,
-            gripper_target_m=target,
-            gripper_moving=moving,
-            mode=Mode(int(arms.mode[a])),
-            clamped=clamped,
-        )
+    def set_wrench_box(self, a: int, box: Array) -> None:
+        """`pack_wrench_box`."""
+        self.arms.push_box[a] = box
+
+    def set_tcp(self, a: int, T_flange_tcp: Array) -> None:
+        """Where the TCP is on the flange from now on; an arm that moves comes to a hold."""
+        import mujoco
+
+        part = self.parts[a]
+        if np.array_equal(part.T_flange_tcp, T_flange_tcp):
+            return
+        part.T_flange_tcp = T_flange_tcp
+        T = part.T_body_flange @ T_flange_tcp
+        self.model.site_pos[part.site], (x, y, z, w) = se3.pose_to_quat(T)
+        self.model.site_quat[part.site] = (w, x, y, z)
+        self.model.site_sameframe[part.site] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
+        mujoco.mj_kinematics(self.model, self.data)
+        self._stop(a, Mode.HOLD)
+
+    def set_payload(self, a: int, payload: Payload) -> None:
+        """What gravity compensation carries besides the arm itself."""
+        T_flange_tcp = self.parts[a].T_flange_tcp
+        centre = se3.inverse(T_flange_tcp) @ np.append(payload.com_flange_m, 1.0)
+        weight = payload.mass_kg * np.linalg.norm(self.model.opt.gravity)
+        self.arms.payload[a] = (weight, *centre[:3])
 
     def object_pose(self, name: str) -> Array:
         """T_base_object (4, 4)."""
-        body = self.objects[name]
-        T = se3.pose(self.data.xmat[body].reshape(3, 3), self.data.xpos[body])
-        return se3.inverse(self.parts[0].T_world_base) @ T
+        return self.sensing.object_pose(self.objects[name])
 
     def object_twist(self, name: str) -> Array:
         """Linear [m/s] and angular [rad/s] velocity (6,) of the body's origin, in base."""
-        import mujoco
-
-        twist = _velocity(self.model, self.data, mujoco.mjtObj.mjOBJ_XBODY, self.objects[name])
-        return _rotate(self.parts[0].T_world_base, twist)
+        return self.sensing.object_twist(self.objects[name])
 
     def check_finite(self) -> None:
         """Raise when the simulation has diverged: MuJoCo itself would start over in silence."""
@@ -201,21 +227,6 @@ class World:
         torque = wrench[:, 1] + se3.skew(arm) @ wrench[:, 0]
         self.data.xfrc_applied[body] = np.concatenate([wrench[:, 0], torque])
 
-    def _joints(self, a: int) -> tuple[Array, Array]:
-        n, q, dof = self.arms.joints[a], self.arms.first_q[a], self.arms.first_dof[a]
-        return self.data.qpos[q : q + n].copy(), self.data.qvel[dof : dof + n].copy()
-
-    def _tcp_pose(self, a: int) -> Array:
-        """T_base_tcp (4, 4); NumPy's way, as `tick.tcp_pose` is slow when not compiled."""
-        part = self.parts[a]
-        T = np.eye(4)
-        T[:3, :3] = part.base_turn @ self.physics.site_xmat[part.site]
-        T[:3, 3] = part.base_turn @ (self.physics.site_xpos[part.site] - part.T_world_base[:3, 3])
-        return T
-
-    def _hold(self, a: int) -> None:
-        tick.hold_reference(self.physics, self.arms, a)
-
     def _reset_gripper(self, a: int) -> None:
         gripper, at = self.parts[a].model.description.gripper, self.arms.fingers[a, 0]
         if gripper is None or at < 0:
@@ -223,39 +234,6 @@ class World:
         width = gripper.width_max_m
         self.data.qpos[at : at + 2] = width / 2
         self.arms.gripper[a] = (width, width, gripper.speed_max_m_per_s, GRIPPER_FORCE_N)
-
-    def _gripper(self, a: int) -> tuple[float, float, bool]:
-        """Opening [m], commanded opening [m], and whether it is moving or still has a way to go."""
-        q_at, dof_at, _ = self.arms.fingers[a]
-        if q_at < 0:
-            return 0.0, 0.0, False
-        reference, target, _, force = self.arms.gripper[a]
-        width = float(self.data.qpos[q_at : q_at + 2].sum())
-        speed = abs(float(self.data.qvel[dof_at : dof_at + 2].sum()))
-        lead = 2 * force / tick.GRIPPER_STIFFNESS_N_PER_M
-        under_way = abs(target - reference) > 1e-6 and abs(reference - width) < 0.95 * lead
-        return width, float(target), bool(speed > MOVING_M_PER_S or under_way)
-
-    def _twist(self, a: int) -> Array:
-        import mujoco
-
-        part = self.parts[a]
-        twist = _velocity(self.model, self.data, mujoco.mjtObj.mjOBJ_SITE, part.site)
-        return _rotate(part.T_world_base, twist)
-
-    def _wrench(self, a: int) -> Array:
-        """External wrench on hand and fingers, moved to the TCP.
-
-        Contacts and pushes count; the force between fingers and hand, gravity and inertia do not.
-        A grasped part's weight counts, the squeeze cancels. cfrc_ext is (torque, force) about the
-        centre of mass of the whole tree.
-        """
-        part = self.parts[a]
-        torque, force = self.data.cfrc_ext[part.wrench_bodies].sum(axis=0).reshape(2, 3)
-        offset = self.data.subtree_com[part.root_body] - self.data.site_xpos[part.site]
-        return _rotate(
-            part.T_world_base, np.concatenate([force, torque + se3.skew(offset) @ force])
-        )
 
     def _set_properties(self, objects: Sequence[SceneObject]) -> None:
         """Mass and friction of this episode; the model's own where none is given."""
@@ -309,17 +287,3 @@ def _check_posture(q: Array, part: ArmParts, name: str) -> None:
                 f"arm {name!r}: {joint} at {value:.4g} rad is outside [{low}, {high}]; "
                 "start within the limits."
             )
-
-
-def _velocity(model: Any, data: Any, kind: Any, index: int) -> Array:
-    """Twist (linear, angular) of an object at its own origin, world axes."""
-    import mujoco
-
-    twist = np.zeros(6)
-    mujoco.mj_objectVelocity(model, data, kind, index, twist, 0)
-    return np.concatenate([twist[3:], twist[:3]])
-
-
-def _rotate(T_world_base: Array, pair: Array) -> Array:
-    """Two world vectors (6,) seen along the base's axes."""
-    return (pair.reshape(2, 3) @ T_world_base[:3, :3]).ravel()

@@ -117,7 +117,7 @@ def test_the_contract_is_json_and_changes_with_what_is_learned(name):
     contract = config.contract()
     assert json.loads(json.dumps(contract)) == contract
     assert contract["task"] == name
-    assert config.reward in config.reward_weights()
+    assert config.reward in config.weights()
     configs = [
         config,
         replace(config, control_hz=10.0),

@@ -46,6 +46,7 @@ def test_actor_and_learner_by_hand_with_a_second_actor_and_a_kill_of_each(tmp_pa
         first = actor("first")
         actor("second", "--no-evaluate")
         until("steps", lambda: read_json(run / "status-learner.json").get("env_steps", 0) > 150)
+        until("the first actor", (tmp_path / "first" / "launch.json").is_file)  # not the second's
         os.kill(learner.pid, signal.SIGINT)  # a clean stop asks nothing of the actors
         assert learner.wait(60) == 0, log.read_text()[-3000:]
         assert first.poll() is None, (tmp_path / "first.log").read_text()[-3000:]

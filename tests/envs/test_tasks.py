@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs.tasks.base import Hold, View
+from envs.tasks.dual_pick import BASE_Y_M, DualPickConfig
 from envs.tasks.pick_cube import CUBE_M, PickCubeConfig, PickCubeHardConfig
 from envs.tasks.reach import ReachConfig
 from robot_servers.control import se3
@@ -151,3 +152,53 @@ def test_dense_reward_grows_towards_the_goal_and_success_is_apart():
     assert rewards[0] < rewards[1] < 0.05
     assert up["lift"] == pytest.approx(0.8)
     assert up["success"] == 0.0
+
+
+def two_cubes(left_height, right_height, T_left=None, T_right=None):
+    """Both tools looking down at (0.5, 0, 0.2) in their own bases; cubes below them."""
+    T_tcp = se3.pose_from_quat((0.5, 0.0, 0.2), (1, 0, 0, 0))
+    z = CUBE_M / 2
+    poses = {
+        "left_cube": se3.pose(np.eye(3), (0.5, 0.0, z + left_height)),
+        "right_cube": se3.pose(np.eye(3), (0.52, -2 * BASE_Y_M + 0.01, z + right_height)),
+    }
+    arms = {
+        "left": arm_at(T_tcp if T_left is None else T_left),
+        "right": arm_at(T_tcp if T_right is None else T_right),
+    }
+    return View(arms, poses, {name: np.zeros(6) for name in poses})
+
+
+def test_two_cubes_are_success_only_while_both_are_up():
+    task = DualPickConfig().make_task()
+    task.begin(two_cubes(0, 0))
+    for heights in ((0.101, 0.05), (0.05, 0.101), (0.099, 0.2)):
+        assert not any(task.step(two_cubes(*heights)).success for _ in range(20))
+    outcomes = [task.step(two_cubes(0.101, 0.15)) for _ in range(10)]
+    assert [o.success for o in outcomes] == [False] * 9 + [True]
+
+
+def test_each_arm_sees_its_own_cube_from_its_own_base():
+    fields = DualPickConfig().make_task().begin(two_cubes(0.0, 0.03)).fields
+    np.testing.assert_allclose(fields["left/tcp_to_cube"], [0, 0, 0.18], atol=1e-9)
+    np.testing.assert_allclose(fields["right/tcp_to_cube"], [0.02, -0.01, 0.15], atol=1e-9)
+    assert (fields["left/cube_height"], fields["right/cube_height"]) == pytest.approx((0.0, 0.03))
+
+
+def test_two_cubes_start_before_their_arms_and_the_arms_boxes_stay_a_hand_apart():
+    config = DualPickConfig()
+    task, rng = config.make_task(), np.random.default_rng(0)
+    for _ in range(200):
+        left, right = (item.T_base_object[:3, 3] for item in task.place(rng))
+        assert np.abs(left[:2] - [0.5, 0.0]).max() <= 0.1
+        assert np.abs(right[:2] - [0.5, -2 * BASE_Y_M]).max() <= 0.1
+    low, high = config.arms[0].box.low_m[1], config.arms[1].box.high_m[1]
+    assert (low + BASE_Y_M) - (high - BASE_Y_M) >= 0.3 - 1e-9
+
+
+def test_the_action_of_two_arms_is_one_after_the_other():
+    names = DualPickConfig().spec().action.fields
+    assert names == (
+        *(f"left/{axis}" for axis in ("x", "y", "z", "gripper")),
+        *(f"right/{axis}" for axis in ("x", "y", "z", "gripper")),
+    )

@@ -55,13 +55,13 @@ sys.exit(2)
 
 
 def make_child(
-    folder: Path, name: str, script: str, *words: object, timeout_s=10.0, may_end=False
+    folder: Path, name: str, script: str, *words: object, timeout_s=10.0, may_end=False, **how
 ) -> Child:
     place = folder / name
     place.mkdir(exist_ok=True)
     argv = [sys.executable, "-c", script, str(place), *map(str, words)]
     log = folder / "logs" / f"{name}.log"
-    return Child(name, argv, log, stop_timeout_s=timeout_s, may_end=may_end)
+    return Child(name, argv, log, stop_timeout_s=timeout_s, may_end=may_end, **how)
 
 
 def wait_for(condition, what):
@@ -234,3 +234,30 @@ def test_no_child_outlives_a_killed_supervisor(tmp_path):
     _, alive = psutil.wait_procs(children, timeout=WAIT_S)
     assert not alive
     assert (tmp_path / "learner" / "checkpoint").read_text() == "saved"
+
+
+WRITES_ORDER = """
+import pathlib, sys, time
+place = pathlib.Path(sys.argv[1])
+time.sleep(float(sys.argv[2]))
+with (place.parent / "order").open("a") as file:
+    file.write(place.name + " ")
+"""
+
+
+def test_a_child_that_shares_the_arm_starts_when_the_one_before_has_ended_well(tmp_path):
+    """A recorder and an actor on one arm: the second would be refused the lease."""
+    recorder = make_child(tmp_path, "recorder", WRITES_ORDER, 0.5, may_end=True)
+    actor = make_child(tmp_path, "actor", WRITES_ORDER, 0.0, after=recorder)
+    supervise([recorder, actor], until=actor)
+    assert (tmp_path / "order").read_text() == "recorder actor "
+
+
+def test_a_learner_beside_a_real_time_arm_yields_to_it(tmp_path):
+    child = make_child(tmp_path, "learner", POLITE, niceness=7)
+    child.start()
+    try:
+        wait_for((tmp_path / "learner" / "started").exists, "the child")
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == os.nice(0) + 7
+    finally:
+        child.stop()

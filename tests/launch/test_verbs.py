@@ -2,10 +2,12 @@
 
 import importlib
 import json
+import os
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -474,3 +476,19 @@ def test_the_gym_bench_is_the_documented_training():
         "20",
     ]
     assert gym.GOAL == -200
+
+
+def test_a_sourced_ros_2_does_not_hide_the_commands(tmp_path):
+    """ROS 2 has a package `launch`, and its set-up script puts it first on the path."""
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "launch" / "__init__.py").write_text("raise RuntimeError('this is ROS')")
+    done = subprocess.run(
+        [sys.executable, "-m", "serl", "--help"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
+        cwd=tmp_path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "robot-server" in done.stdout

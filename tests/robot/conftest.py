@@ -87,3 +87,11 @@ def make_cell():
     yield make
     for cell in made:
         cell.backend.close()
+
+
+@pytest.fixture(scope="module", params=[0.001, 0.002], ids=["1 ms", "2 ms"])
+def stepped_cell(request):
+    """A cell of its own at each physics step."""
+    cell = Cell(physics_dt_s=request.param)
+    yield cell
+    cell.backend.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,48 @@ def test_torque_is_rotational_stiffness_times_the_true_angle(seed, angle, axis):
     turn[3 + axis] = angle
     expected = GAINS.rotational_stiffness_nm_per_rad * turn
     np.testing.assert_allclose(wrench(T, se3.apply_displacement(T, turn)), expected, atol=1e-9)
+
+
+UNEVEN = Gains(
+    translational_clip_m=(0.01, 0.02, 0.03),
+    translational_clip_neg_m=(0.02, 0.005, 0.01),
+    rotational_clip_rad=(0.1, 0.05, 0.02),
+    rotational_clip_neg_rad=(0.03, 0.2, 0.06),
+)
+
+
+@given(seeds, st.floats(-0.06, 0.06), st.integers(0, 2))
+def test_each_side_of_an_axis_has_its_own_clip(seed, stretch, axis):
+    T, way = random_pose(np.random.default_rng(seed)), np.zeros(6)
+    way[axis] = stretch
+    clip = UNEVEN.translational_clip_m if stretch > 0 else UNEVEN.translational_clip_neg_m
+    expected = UNEVEN.translational_stiffness_n_per_m * min(abs(stretch), clip[axis])
+    F = wrench(T, se3.apply_displacement(T, way), gains=impedance.pack_gains(UNEVEN))
+    assert F[axis] == pytest.approx(np.copysign(expected, stretch), abs=1e-9)
+
+
+@given(seeds, st.floats(-0.3, 0.3), st.integers(0, 2))
+def test_each_sense_of_rotation_has_its_own_clip(seed, angle, axis):
+    T, way = random_pose(np.random.default_rng(seed)), np.zeros(6)
+    way[3 + axis] = angle
+    clip = UNEVEN.rotational_clip_rad if angle > 0 else UNEVEN.rotational_clip_neg_rad
+    expected = UNEVEN.rotational_stiffness_nm_per_rad * min(abs(angle), clip[axis])
+    M = wrench(T, se3.apply_displacement(T, way), gains=impedance.pack_gains(UNEVEN))
+    assert M[3 + axis] == pytest.approx(np.copysign(expected, angle), abs=1e-9)
+
+
+@given(seeds)
+def test_one_clip_given_is_both_sides(seed):
+    rng = np.random.default_rng(seed)
+    both = replace(
+        GAINS,
+        translational_clip_neg_m=GAINS.translational_clip_m,
+        rotational_clip_neg_rad=GAINS.rotational_clip_rad,
+    )
+    T, T_ref = random_pose(rng), random_pose(rng)
+    np.testing.assert_array_equal(
+        wrench(T, T_ref), wrench(T, T_ref, gains=impedance.pack_gains(both))
+    )
 
 
 def test_serls_gains_on_half_the_angle_are_ours_on_the_angle():

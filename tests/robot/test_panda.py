@@ -142,4 +142,4 @@ def test_a_description_needs_no_simulator():
 def test_an_unknown_robot_names_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'panda'"):
         describe("pandas")
-    assert MODELS.names() == ["panda"]
+    assert MODELS.names() == ["fr3", "panda", "ur5e"]

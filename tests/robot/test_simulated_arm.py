@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from robot_servers.control import se3
+from robot_servers.models.base import MODELS
 from robot_servers.types import ArmCommand, CartesianTarget, Gains, JointTarget, Mode, MotionLimits
 from serl.errors import UserError
 
@@ -64,6 +65,23 @@ def test_beyond_stiffness_times_clip_the_arm_gives_way_at_the_rate_damping_allow
     assert 0.6 * 10 / 89 < speed < 1.05 * 10 / 89
     spring = np.linalg.norm(after.wrench_base_ext[:3])
     assert spring == pytest.approx(30, rel=0.01)
+
+
+@pytest.mark.parametrize(("axis", "sign"), [(0, 1), (0, -1), (2, 1), (2, -1)])
+def test_against_an_uneven_clip_the_arm_yields_to_one_side_only(cell, axis, sign):
+    """25 N on a spring whose clip is 20 N on one side and 60 N on the other."""
+    near, far = (0.01,) * 3, (0.03,) * 3
+    cell.backend.set_gains(
+        {"": replace(GAINS, translational_clip_m=far, translational_clip_neg_m=near)}
+    )
+    wrench = np.zeros(6)
+    wrench[axis] = sign * 25.0
+    state = pushed(cell, wrench, 1.0)
+    gone = abs(se3.pose_error(state.T_base_tcp, state.T_base_ref)[axis])
+    if sign < 0:  # the reference is on the positive side
+        assert gone == pytest.approx(25 / 2000, abs=1e-3)
+    else:
+        assert gone > 0.02
 
 
 def test_it_comes_back_when_the_push_ends(cell):
@@ -168,3 +186,35 @@ def test_a_simulation_that_diverges_says_so(make_cell, tmp_path, monkeypatch):
     cell.backend.set_gains({"": GAINS})
     cell.reset()
     cell.wait(0.1)
+
+
+def test_another_tcp_is_what_is_measured_moved_and_pushed_on(make_cell):
+    cell = make_cell()
+    start = cell.reset(x=0.9)
+    pos, quat = (0.02, 0.0, 0.2), (0.0, 0.0, 0.0, 1.0)
+    cell.backend.set_tcp("", pos, quat)
+    model, tool = MODELS.get("panda"), se3.pose_from_quat(pos, quat)
+    moved = cell.wait(0.5)
+    np.testing.assert_allclose(moved.T_base_tcp, model.T_base_tcp(start.q_rad, tool), atol=1e-4)
+    assert moved.mode is Mode.HOLD
+    np.testing.assert_allclose(moved.T_base_tcp, moved.T_base_ref, atol=1e-4)
+    cell.backend.scene.load("")  # it is the arm's, not the scene's
+    cell.backend.set_gains({"": GAINS})
+    T = cell.backend.states()[""].T_base_tcp.copy()
+    np.testing.assert_allclose(T, moved.T_base_tcp, atol=1e-3)
+    T[1, 3] += 0.05
+    state = cell.go(T, seconds=2.0)
+    np.testing.assert_allclose(state.T_base_tcp, T, atol=1e-3)
+    np.testing.assert_allclose(model.T_base_tcp(state.q_rad, tool), state.T_base_tcp, atol=1e-9)
+    state = pushed(cell, [0, 0, 8.0, 0, 0, 0], 2.0)
+    np.testing.assert_allclose(state.wrench_base_ext, [0, 0, 8, 0, 0, 0], atol=1e-3)
+    turned = se3.pose_error(state.T_base_tcp, state.T_base_ref)[3:]
+    np.testing.assert_allclose(turned, 0, atol=2e-3)
+
+
+def test_a_tcp_is_set_at_rest_only(cell):
+    T = cell.reset(x=0.8).T_base_tcp.copy()
+    T[1, 3] += 0.2
+    cell.go(T, seconds=0.3)
+    with pytest.raises(UserError, match=r"moves at .* set the TCP at rest"):
+        cell.backend.set_tcp("", (0.0, 0.0, 0.1), (0.0, 0.0, 0.0, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 
 import numpy as np
@@ -12,12 +13,13 @@ from robot_servers.backends.mujoco import MujocoBackend
 from robot_servers.control import se3
 from robot_servers.simulation import loop
 from robot_servers.simulation.realtime import Metronome
-from robot_servers.types import RobotState
+from robot_servers.types import ArmCommand, CartesianTarget, Gains, Mode, RobotState
 from serl.errors import UserError
 
 
 def fields(state: RobotState):
-    return {name: np.asarray(value) for name, value in vars(state).items()}
+    assert state.fault is None
+    return {name: np.asarray(value) for name, value in vars(state).items() if name != "fault"}
 
 
 def play(cell):
@@ -121,7 +123,7 @@ def test_real_time_stamps_never_repeat_and_every_period_has_its_physics_steps(ma
     start, stamps = cell.backend.world.ticks, []
     for _ in range(25):
         stamps.append(cell.backend.advance(0.02)[""].stamp_mono_ns)
-    late = cell.backend.overruns
+    late = cell.backend._late_periods
     assert (np.diff(stamps) > 0).all()
     ticks = cell.backend.world.ticks - start
     assert ticks >= 10 * (25 - late) + late - 1  # `start` may be read in the middle of a tick
@@ -178,3 +180,136 @@ def test_an_edited_law_is_not_run_from_the_cache(monkeypatch):
     before = loop._source_digest()
     monkeypatch.setattr(loop, "MODULES", loop.MODULES[:-1])
     assert loop._source_digest() != before
+
+
+def test_in_real_time_physics_steps_at_1_ms_whatever_lockstep_would(make_cell):
+    cell = make_cell(lockstep=False, physics_dt_s=0.002)
+    assert cell.backend.period_s == 0.001
+    assert cell.backend.world.model.opt.timestep == 0.001
+    before = cell.backend.world.ticks
+    time.sleep(0.5)
+    assert 50 < cell.backend.world.ticks - before < 600  # a busy machine gives up lost time
+    assert 0.0 <= cell.backend.tick_jitter_p99_s < 0.5
+    assert cell.backend.overruns >= 0
+
+
+def test_a_subscriber_gets_every_sample_once_with_a_stamp_of_its_own(make_cell):
+    cell, stamps = make_cell(lockstep=False), []
+    cell.backend.subscribe(lambda states: stamps.append(states[""].stamp_mono_ns))
+    cell.backend.advance(0.2)
+    cell.reset()  # gives no stamp again either
+    cell.backend.advance(0.2)
+    assert len(stamps) > 100
+    assert (np.diff(stamps) > 0).all()
+    assert abs(time.monotonic_ns() - stamps[-1]) < 1e9
+
+
+def test_a_subscribers_error_ends_the_loop_and_reaches_the_caller(make_cell):
+    cell = make_cell(lockstep=False)
+    cell.go(cell.down(0.5, 0, 0.3), seconds=0.1)
+
+    def fail(states):
+        raise FloatingPointError("a limit that cannot be computed")
+
+    cell.backend.subscribe(fail)
+    with pytest.raises(RuntimeError, match="physics thread"):
+        cell.backend.advance(0.5)
+    assert cell.backend.states()[""].mode is Mode.HOLD
+
+
+def test_a_subscriber_may_take_a_lock_that_a_commander_holds(make_cell):
+    """It is called without the backend's own lock: two threads, two locks, no deadlock."""
+    cell, lock, seen = make_cell(lockstep=False), threading.Lock(), []
+
+    def watch(states):
+        with lock:
+            seen.append(states)
+
+    cell.backend.subscribe(watch)
+    for _ in range(50):
+        with lock:
+            time.sleep(0.002)
+            cell.backend.command({"": ArmCommand()})
+        time.sleep(0.002)
+    assert len(seen) > 20
+
+
+def test_in_lockstep_nobody_is_called(make_cell):
+    cell, seen = make_cell(), []
+    cell.backend.subscribe(seen.append)
+    cell.wait(0.1)
+    assert not seen
+
+
+def test_in_real_time_a_command_is_delayed_as_well(make_cell):
+    cell = make_cell(lockstep=False, action_delay_s=0.3)
+    T = cell.reset(x=0.8).T_base_tcp.copy()
+    T[0, 3] += 0.05
+    start = cell.go(T, seconds=0.02, period=0.02)
+    np.testing.assert_array_equal(start.T_base_target, T)
+    frozen = [cell.backend.advance(0.02)[""].T_base_ref for _ in range(5)]
+    np.testing.assert_array_equal(frozen, [start.T_base_ref] * 5)
+    assert abs(cell.wait(1.0).T_base_ref[0, 3] - T[0, 3]) < 1e-6
+
+
+def test_a_simulation_that_diverged_in_real_time_runs_again_after_a_reset(
+    make_cell, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning to a file here
+    cell = make_cell(lockstep=False)
+    with cell.backend.lock:
+        cell.backend.world.data.qvel[:] = 1e12
+    with pytest.raises(RuntimeError, match="physics thread"):
+        cell.backend.advance(0.5)
+    cell.reset()
+    first = cell.backend.advance(0.02)[""].stamp_mono_ns
+    assert cell.backend.advance(0.02)[""].stamp_mono_ns > first
+
+
+def test_a_backend_becomes_another_cell_without_closing(make_cell):
+    cell = make_cell()
+    cell.backend.set_gains({"": Gains(translational_stiffness_n_per_m=500.0)})
+    poses = {"right": se3.pose_from_rotvec([0, -0.6, 0], [0, 0, 0.3])}
+    cell.backend.reconfigure(
+        arms={"left": "panda", "right": "fr3"},
+        base_poses=poses,
+        physics_dt_s=0.001,
+        action_delay_s=0.01,
+    )
+    assert list(cell.backend.arms) == ["left", "right"]
+    assert cell.backend.period_s == 0.001
+    assert not cell.backend.scene.object_poses()
+    as_made = MujocoBackend(
+        arms={"left": "panda", "right": "fr3"},
+        base_poses=poses,
+        physics_dt_s=0.001,
+        action_delay_s=0.01,
+    )
+    with as_made:
+        for backend in (as_made, cell.backend):
+            T = backend.states()["right"].T_base_tcp.copy()
+            T[2, 3] -= 0.05
+            backend.command({"right": ArmCommand(target=CartesianTarget(T_base_tcp=T))})
+        a, b = as_made.advance(0.3), cell.backend.advance(0.3)
+        for name in a:
+            for field, value in fields(a[name]).items():
+                np.testing.assert_array_equal(value, fields(b[name])[field], err_msg=field)
+
+
+def test_a_cell_that_is_refused_leaves_the_one_before(make_cell):
+    cell = make_cell()
+    with pytest.raises(UserError, match="no robot model named 'pandas'"):
+        cell.backend.reconfigure(arms={"": "pandas"})
+    with pytest.raises(UserError, match="physics_dt_s"):
+        cell.backend.reconfigure(arms={"left": "panda"}, physics_dt_s=1.0)
+    assert list(cell.backend.arms) == [""]
+    assert cell.reset().stamp_mono_ns == 0
+    cell.wait(0.1)
+
+
+def test_becoming_another_cell_works_on_the_wall_clock_too(make_cell):
+    cell, stamps = make_cell(lockstep=False), []
+    cell.backend.subscribe(lambda states: stamps.append((len(states), next(iter(states)))))
+    cell.backend.reconfigure(arms={"left": "panda", "right": "panda"})
+    cell.backend.advance(0.1)
+    assert stamps[-1] == (2, "left")

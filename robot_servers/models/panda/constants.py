@@ -9,8 +9,9 @@ retrieval of feasible parameters using penalty-based optimization", IEEE RA-L 4(
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
+from robot_servers.models.base import Inertial
 from robot_servers.types import GripperDescription, RobotDescription
 
 DH_CRAIG = (
@@ -38,16 +39,6 @@ FINGER_ROOT_M = 0.0584
 
 FINGER_TRAVEL_M = 0.04
 """Travel of each finger; the opening is twice this."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inertial:
-    """Mass, centre of mass in the link's DH frame, and inertia about that centre, same axes."""
-
-    mass_kg: float
-    com_m: tuple[float, float, float]
-    inertia_kg_m2: tuple[float, float, float, float, float, float]
-    """xx, yy, zz, xy, xz, yz."""
 
 
 LINK0 = Inertial(
@@ -132,6 +123,10 @@ JOINT_STIFFNESS_NM_PER_RAD = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
 JOINT_DAMPING_NM_S_PER_RAD = (50.0, 50.0, 50.0, 50.0, 30.0, 25.0, 15.0)
 """Joint impedance of libfranka's joint_impedance_control example."""
 
+WRENCH_DAMPING_NM_S_PER_RAD = (8.0, 8.0, 8.0, 8.0, 2.0, 2.0, 2.0)
+"""Our choice: in front of the base 20 N end at about 0.6 m/s, and the wrist's 5 N m at 2.5 rad/s,
+just below its speed limit."""
+
 DESCRIPTION = RobotDescription(
     name="panda",
     joint_names=tuple(f"joint{i}" for i in range(1, len(LINKS) + 1)),
@@ -148,3 +143,14 @@ DESCRIPTION = RobotDescription(
     ),
 )
 """Home is SERL's reset posture. Hand: 70 N continuous, 50 mm/s per finger (product manual)."""
+
+FR3_DESCRIPTION = replace(
+    DESCRIPTION,
+    name="fr3",
+    q_min_rad=(-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159),
+    q_max_rad=(2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159),
+    dq_max_rad_per_s=(2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26),
+)
+"""Franka Research 3: "Limits for Franka Research 3" of the same documentation. Its speed limits
+shrink towards the ends of each joint; these are the largest, and the joint margin and the arm's own
+reflexes guard the ends. Lengths, torques and hand are the Panda's."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-from robot_servers.models.base import element
+from robot_servers.models.pieces import add_visual
 
-VISUAL_GROUP = 2
-
-MATERIALS = {
+MATERIALS: dict[str, dict[str, object]] = {
     "shell": {"rgba": (0.93, 0.935, 0.94, 1), "specular": 0.45, "shininess": 0.6},
     "grey": {"rgba": (0.72, 0.735, 0.75, 1), "specular": 0.4, "shininess": 0.5},
     "dark": {"rgba": (0.16, 0.165, 0.175, 1), "specular": 0.5, "shininess": 0.4},
@@ -70,44 +68,22 @@ LINKS: tuple[tuple[tuple[str, str, tuple[float, ...], float | tuple[float, ...]]
 """Per link: (shape, material, pos or fromto in the link's DH frame [m], size [m])."""
 
 
-def add_materials(asset: Element, prefix: str) -> None:
-    """The arm's five materials."""
-    for name, look in MATERIALS.items():
-        element(asset, "material", name=prefix + name, **look)
-
-
 def add_link(body: Element, index: int, prefix: str) -> None:
     """Visual geoms of link `index` (0 is the base)."""
     for shape, material, place, size in LINKS[index]:
-        _add(body, shape, prefix + material, place, size)
+        add_visual(body, shape, prefix + material, place, size)
 
 
 def add_hand(body: Element, prefix: str) -> None:
     """The hand: 0.2 m wide along y."""
-    _add(body, "cylinder", prefix + "dark", (0, 0, 0, 0, 0, 0.012), 0.04)
-    _add(body, "capsule", prefix + "shell", (0, -0.068, 0.034, 0, 0.068, 0.034), 0.032)
-    _add(body, "box", prefix + "shell", (0, 0, 0.045), (0.026, 0.088, 0.018))
-    _add(body, "box", prefix + "dark", (0, 0, 0.0635), (0.012, 0.085, 0.002))
+    add_visual(body, "cylinder", prefix + "dark", (0, 0, 0, 0, 0, 0.012), 0.04)
+    add_visual(body, "capsule", prefix + "shell", (0, -0.068, 0.034, 0, 0.068, 0.034), 0.032)
+    add_visual(body, "box", prefix + "shell", (0, 0, 0.045), (0.026, 0.088, 0.018))
+    add_visual(body, "box", prefix + "dark", (0, 0, 0.0635), (0.012, 0.085, 0.002))
 
 
 def add_finger(body: Element, prefix: str) -> None:
     """A finger: carriage, stem and pad."""
-    _add(body, "box", prefix + "grey", (0, 0.014, 0.011), (0.0105, 0.0125, 0.006))
-    _add(body, "box", prefix + "metal", (0, 0.014, 0.03), (0.0095, 0.0065, 0.016))
-    _add(body, "box", prefix + "dark", (0, 0.0062, 0.045), (0.009, 0.006, 0.0102))
-
-
-def _add(body: Element, shape: str, material: str, place: tuple, size: object) -> None:
-    where = {"fromto": place} if len(place) == 6 else {"pos": place}
-    element(
-        body,
-        "geom",
-        type=shape,
-        material=material,
-        size=size,
-        contype=0,
-        conaffinity=0,
-        group=VISUAL_GROUP,
-        mass=0,
-        **where,
-    )
+    add_visual(body, "box", prefix + "grey", (0, 0.014, 0.011), (0.0105, 0.0125, 0.006))
+    add_visual(body, "box", prefix + "metal", (0, 0.014, 0.03), (0.0095, 0.0065, 0.016))
+    add_visual(body, "box", prefix + "dark", (0, 0.0062, 0.045), (0.009, 0.006, 0.0102))

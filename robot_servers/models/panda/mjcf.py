@@ -12,79 +12,63 @@ from xml.etree.ElementTree import Element
 from robot_servers.models.base import element
 from robot_servers.models.panda import constants as c
 from robot_servers.models.panda import looks
-
-COLLISION_GROUP = 3
-"""Geom group that viewers and `render` leave out."""
+from robot_servers.models.pieces import (
+    add_collision,
+    add_inertial,
+    add_joint_motors,
+    add_link,
+    add_materials,
+)
+from robot_servers.types import RobotDescription
 
 PAD_FRICTION = (0.01, 0.01, 0.0001)
 """Sliding, torsional [m], rolling [m]. MuJoCo takes the larger of two coefficients, so the sliding
 friction of a grasp is the object's own: a task can vary it."""
 
 
-def panda_mjcf(prefix: str, collision_bit: int) -> Element:
+def panda_mjcf(robot: RobotDescription, prefix: str, collision_bit: int) -> Element:
     """One arm, its base at the world's origin.
 
     Args:
+        robot: names and limits of its joints.
         prefix: put before every name.
         collision_bit: contype of this arm, a power of two above 1; it meets everything with a
             lower bit (things have bit 1, arms before this one theirs), never itself.
     """
     root = Element("mujoco")
-    looks.add_materials(element(root, "asset"), prefix)
+    add_materials(element(root, "asset"), prefix, looks.MATERIALS)
     base = element(element(root, "worldbody"), "body", name=f"{prefix}base", gravcomp=1)
     add_inertial(base, c.LINK0)
     looks.add_link(base, 0, prefix)
-    hand = _add_hand(_add_links(base, prefix, collision_bit), prefix, collision_bit)
+    hand = _add_hand(_add_links(robot, base, prefix, collision_bit), prefix, collision_bit)
     for side, sign in (("left", 1), ("right", -1)):
         _add_finger(hand, side, sign, prefix, collision_bit)
     _couple_fingers(element(root, "equality"), prefix)
-    _add_actuators(element(root, "actuator"), prefix)
+    _add_actuators(robot, element(root, "actuator"), prefix)
     return root
 
 
-def add_inertial(body: Element, inertial: c.Inertial) -> None:
-    """Mass properties, as MJCF wants them."""
-    element(
-        body,
-        "inertial",
-        mass=inertial.mass_kg,
-        pos=inertial.com_m,
-        fullinertia=inertial.inertia_kg_m2,
-    )
-
-
-def _add_links(base: Element, prefix: str, collision_bit: int) -> Element:
+def _add_links(d: RobotDescription, base: Element, prefix: str, collision_bit: int) -> Element:
     """The seven moving links; returns the last one's body."""
-    d = c.DESCRIPTION
     parent = base
-    for i, (a, offset, alpha) in enumerate(c.DH_CRAIG):
-        parent = element(
+    for i, row in enumerate(c.DH_CRAIG):
+        parent = add_link(
             parent,
-            "body",
-            name=f"{prefix}link{i + 1}",
-            pos=(a, -math.sin(alpha) * offset, math.cos(alpha) * offset),
-            quat=(math.cos(alpha / 2), math.sin(alpha / 2), 0, 0),
-            gravcomp=1,
-        )
-        element(
-            parent,
-            "joint",
-            name=prefix + d.joint_names[i],
-            axis=(0, 0, 1),
-            range=(d.q_min_rad[i], d.q_max_rad[i]),
-            damping=c.DAMPING_NM_S_PER_RAD[i],
-            armature=c.ARMATURE_KG_M2,
-            actuatorgravcomp=True,
-            actuatorfrcrange=(-d.tau_max_nm[i], d.tau_max_nm[i]),
+            prefix,
+            d,
+            i + 1,
+            row,
+            damping_nm_s_per_rad=c.DAMPING_NM_S_PER_RAD[i],
+            armature_kg_m2=c.ARMATURE_KG_M2,
         )
         add_inertial(parent, c.LINKS[i])
         looks.add_link(parent, i + 1, prefix)
         if i == 4:
-            _add_collision(
+            add_collision(
                 parent, collision_bit, "capsule", fromto=(0, 0.04, -0.23, 0, 0.06, -0.05), size=0.06
             )
         if i == 5:
-            _add_collision(parent, collision_bit, "sphere", pos=(0.06, 0, 0), size=0.07)
+            add_collision(parent, collision_bit, "sphere", pos=(0.06, 0, 0), size=0.07)
     return parent
 
 
@@ -100,7 +84,7 @@ def _add_hand(link7: Element, prefix: str, collision_bit: int) -> Element:
     )
     add_inertial(hand, c.HAND)
     looks.add_hand(hand, prefix)
-    _add_collision(
+    add_collision(
         hand, collision_bit, "capsule", fromto=(0, -0.07, 0.033, 0, 0.07, 0.033), size=0.033
     )
     element(hand, "site", name=f"{prefix}tcp", pos=(0, 0, c.TCP_M), size=(0.002,), group=5)
@@ -137,7 +121,7 @@ def _add_finger(hand: Element, side: str, sign: int, prefix: str, collision_bit:
     )
     add_inertial(finger, c.FINGER)
     looks.add_finger(finger, prefix)
-    _add_collision(
+    add_collision(
         finger,
         collision_bit,
         "box",
@@ -149,20 +133,6 @@ def _add_finger(hand: Element, side: str, sign: int, prefix: str, collision_bit:
         condim=4,
         solref=(0.004, 1),
         solimp=(0.95, 0.99, 0.001),
-    )
-
-
-def _add_collision(body: Element, bit: int, kind: str, **attributes: object) -> None:
-    """A geom that is felt and not seen, and adds no mass; it meets every lower bit."""
-    element(
-        body,
-        "geom",
-        type=kind,
-        contype=bit,
-        conaffinity=bit - 1,
-        group=COLLISION_GROUP,
-        mass=0,
-        **attributes,
     )
 
 
@@ -178,11 +148,10 @@ def _couple_fingers(equality: Element, prefix: str) -> None:
     )
 
 
-def _add_actuators(actuator: Element, prefix: str) -> None:
-    """Plain torque and force motors; joint torques are limited at the joint, gravity included."""
-    for name in c.DESCRIPTION.joint_names:
-        element(actuator, "motor", name=prefix + name, joint=prefix + name)
-    gripper = c.DESCRIPTION.gripper
+def _add_actuators(d: RobotDescription, actuator: Element, prefix: str) -> None:
+    """Torque motors at the joints, force motors at the fingers."""
+    add_joint_motors(actuator, prefix, d)
+    gripper = d.gripper
     force = gripper.force_max_n if gripper else 0.0
     for name in ("finger_joint1", "finger_joint2"):
         element(
