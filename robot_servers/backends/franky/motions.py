@@ -17,8 +17,9 @@ from robot_servers.types import Array, Gains
 TICK_S = 0.001
 """Of libfranka's control loop."""
 
-GAINS_TIME_CONSTANT_S = 0.02
-"""franky's smoothing of new gains. The guard ramps them already; this hides its 5 ms steps."""
+GAINS_TIME_CONSTANT_S = 0.008
+"""franky's smoothing of new gains. The guard ramps them already; this hides its 5 ms steps, and
+delays the damping of a braking arm by as much."""
 
 JOINT_DAMPING_NM_S_PER_RAD = (50.0, 50.0, 50.0, 20.0, 20.0, 20.0, 10.0)
 """Of a joint move; HIL-SERL's reset. libfranka's example has up to 30 on the wrist: with a few
