@@ -111,7 +111,7 @@ def saved(address: str, folder: Path, wrap: tuple[str, ...] = (), *words: str):
 def check_held(recording, since_ns: int, within_s: float) -> None:
     """From `within_s` after `since_ns` on: HOLD, the reference frozen, the TCP at rest; before
     that moment it was moving. Time in which a busy machine let nothing run is not counted: neither
-    samples that came late, nor a simulated arm that stood still in mid-swing between two of them."""
+    samples that came late, nor a simulated arm that stood still in mid-swing between two."""
     after_s = (recording.stamp_mono_ns - since_ns) * 1e-9
     speed = np.linalg.norm(recording.twist_base_tcp[:, :3], axis=1)
     before = (after_s < 0) & (after_s > -0.2)
