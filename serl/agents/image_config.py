@@ -1,0 +1,52 @@
+"""How an agent looks at camera frames, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serl.agents.base import check_choice, check_range
+
+POOLINGS = ("spatial_embeddings", "spatial_softmax", "average", "max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """Trunk, head and crops. Used where the observation has images; otherwise nothing reads it."""
+
+    trunk: str = "auto"
+    """One of serl.networks.trunks; "auto" is small on a CPU and resnet10 on a GPU."""
+    weights: str = "pretrained"
+    """"pretrained": this repository's; "random"; or a file made by `serl weights import`."""
+    frozen: bool = True
+    """False trains the trunk with the critics: nothing can be cached then."""
+    precision: str = "float32"
+    """"float32" or "bfloat16": how a frozen trunk multiplies."""
+
+    crops: int = 2
+    """K random crops of each frame whose features are kept; 0 keeps none and encodes each batch
+    anew (slow; what others do)."""
+    shift_px: int = 4
+    """Largest random shift [pixels]; 0 for none. DrQ, arXiv:2004.13649."""
+    stack: int = 1
+    """T frames that one observation shows, oldest first."""
+
+    pooling: str = "spatial_embeddings"
+    """One of POOLINGS: how (h, w, C) becomes a vector."""
+    embeddings: int = 8
+    """Learned spatial maps per channel, for pooling "spatial_embeddings" (SERL's 8)."""
+    bottleneck: int = 256
+    """Width of one camera's code."""
+    state_code: int = 64
+    """Width of the state vector's code beside the images'."""
+    dropout: float = 0.0
+    """Of the pooled features, in the policy's and critics' training passes. SERL: 0.1, policy."""
+
+    def __post_init__(self) -> None:
+        check_choice("image.pooling", self.pooling, POOLINGS)
+        check_choice("image.precision", self.precision, ("float32", "bfloat16"))
+        check_range("image.crops", self.crops, 0, 64)
+        check_range("image.shift_px", self.shift_px, 0, 32)
+        check_range("image.stack", self.stack, 1, 16)
+        check_range("image.dropout", self.dropout, 0.0, 0.9)
+        for name in ("embeddings", "bottleneck", "state_code"):
+            check_range(f"image.{name}", getattr(self, name), 1, 4096)
