@@ -595,12 +595,12 @@ class RemoteBackend:
 
     def _heard(self, server: RemoteServer, states: pb.States) -> None:
         """A message of a state stream, on its thread: a fault of one arm stops the others."""
-        faulty = any(state.mode == Mode.FAULT for state in states.arms)
-        if faulty and not server.in_fault:
+        faulty, knew = any(state.mode == Mode.FAULT for state in states.arms), server.in_fault
+        server.in_fault = faulty  # before the others are stopped: theirs must not come back here
+        if faulty and not knew:
             reason = next(s.fault.reason for s in states.arms if s.mode == Mode.FAULT)
-            others = [s for s in self._servers if s is not server and not self._watch]
+            others = [s for s in self._servers if not s.in_fault and not self._watch]
             at_once(partial(self._stop_too, other, server, reason) for other in others)
-        server.in_fault = faulty
         if self._on_tick and self._tick_failure is None:
             self._tick()
 
