@@ -10,11 +10,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
+from envs.cameras.config import CameraConfig, DeviceConfig, arm_cameras, check_cameras
 from envs.spaces import AXES, FieldSpec, action_spec, check_fields, state_spec
 from serl.errors import UserError
 from serl.types import ArraySpec, Spec
+
+T = TypeVar("T", bound="RobotEnvConfig")
 
 GripperMode = Literal["toggle", "three_way", "width", "none"]
 
@@ -156,6 +159,8 @@ class RobotEnvConfig:
         "realtime",
         "joint_reset_every",
         "video_px",
+        "camera_devices",
+        "frame_limit_s",
     )
     """Fields that do not change what is learned: not part of the contract."""
 
@@ -176,6 +181,12 @@ class RobotEnvConfig:
     control: ControlConfig = field(default_factory=ControlConfig)
     state: tuple[str, ...] = ("tcp_pos", "tcp_lin_vel", "gripper_width")
     """Fields of the observation 'state', in order; `envs.spaces.ARM_FIELDS` and the task's own."""
+    cameras: tuple[CameraConfig, ...] = ()
+    """What the agent sees besides the state; see `pixels`."""
+    camera_devices: tuple[DeviceConfig, ...] = ()
+    """The physical cameras. None: the simulated scene's own, which are drawn."""
+    frame_limit_s: float = 0.2
+    """A frame older than this counts as lost: the arm holds and the episode is broken off [s]."""
     pose_frame: Literal["reset", "base"] = "reset"
     """tcp_pos and tcp_rotvec are relative to the TCP's pose at reset, or to the arm's base."""
     intervention_hold_s: float = 0.5
@@ -197,6 +208,7 @@ class RobotEnvConfig:
         self._refuse_bad_time()
         self._refuse_bad_arms()
         check_fields(self.state, self.task_fields)
+        check_cameras(self.cameras, self.camera_devices)
         self._refuse_bad_reward()
         unknown = [axis for axis in self.action.axes if axis not in AXES]
         if unknown or len(set(self.action.axes)) != len(self.action.axes):
@@ -301,10 +313,20 @@ class RobotEnvConfig:
     def spec(self) -> Spec:
         """From the values alone."""
         return Spec(
-            observation=(state_spec(self.arms, self.state, self.task_fields),),
+            observation=(
+                state_spec(self.arms, self.state, self.task_fields),
+                *(camera.array() for camera in self.cameras),
+            ),
             action=action_spec(self.arms, self.action.axes, self.action.gripper),
             extras=self.extras(),
         )
+
+    def pixels(self: T, px: int = 128) -> T:
+        """The same task seen by cameras: a view of the table, one from each wrist, and what the
+        arm feels of itself. Nothing that only a simulator knows is observed."""
+        felt = tuple(name for name in self.state if name not in self.task_fields)
+        views = arm_cameras([arm.prefix for arm in self.arms], px)
+        return dataclasses.replace(self, cameras=views, state=felt)
 
     def extras(self) -> tuple[ArraySpec, ...]:
         """Further per-step arrays of the task."""

@@ -14,6 +14,9 @@ from robot_servers.types import RobotDescription, RobotState
 
 Array = NDArray[np.float64]
 
+CAMERA = "camera/"
+"""Prefix of a camera's frame among the measurements."""
+
 RAW_LIMIT = 1e4
 """No measurement is larger than this, in SI units."""
 
@@ -57,4 +60,7 @@ def measurement_space(
         boxes |= {p + "gripper_width": box(1), p + "gripper_target": box(1)}
     for name, field in config.task_fields.items():
         boxes[name] = box(field.size)
+    for camera in config.cameras:
+        shape = (camera.height, camera.width, 3)
+        boxes[CAMERA + camera.name] = spaces.Box(0, 255, shape, np.uint8)
     return spaces.Dict(boxes)

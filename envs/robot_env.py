@@ -18,9 +18,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs.backend import gains, make_backend, motion_limits
+from envs.cameras.base import StaleFrame
+from envs.cameras.make import make_cameras
 from envs.config import ArmConfig, RobotEnvConfig
 from envs.limits import ReferenceLimits
-from envs.measurements import measure, measurement_space
+from envs.measurements import CAMERA, measure, measurement_space
 from envs.motion import JointMove, StartMove
 from envs.pace import Pace
 from envs.pose_reward import PoseReward
@@ -53,7 +55,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
 
     Observation: a dict of measurements in base, per arm (with its prefix): `tcp_pose` and
     `ref_pose` (4, 4), `twist` and `wrench` (6,), `gripper_width`, `gripper_target` [m], `q`, `dq`;
-    and the task's fields. The reward is 0: a wrapper gives it.
+    the task's fields, and `camera/<name>` (H, W, 3) uint8. The reward is 0: a wrapper gives it.
 
     Info of each step: `success`, `clamped` (the server moved a command), `stamp_mono_ns` of the
     measurement, `accepted_action` (what the limits left of the action, in this env's own action
@@ -83,6 +85,9 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self._pose_reward = PoseReward(config.pose_goal) if config.pose_goal else None
         self.limits = {arm.name: ReferenceLimits(arm, config.action) for arm in config.arms}
         self._prepare()
+        self.cameras = make_cameras(config, self.backend.scene)
+        """What the agent sees through."""
+        self._frames: dict[str, NDArray[np.uint8]] = {}
         self.states: Mapping[str, RobotState] = self.backend.states()
         self.references: dict[str, Array] = {}
         """Reference of each arm: the last accepted target in its base (4, 4)."""
@@ -99,7 +104,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """A new episode. The same seed gives the same episode."""
         super().reset(seed=seed)
         rng = self.np_random
@@ -111,13 +116,16 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self.episodes += 1
         self.references = starts
         self.outcome = self._judge(self.task.begin(self._view()), begun=True)
+        while lost := self._look():  # a camera is told of, and waited for
+            self.waiter.a_while(lost)
+            self._await_arms()
         self._must_reset = False
         self.pace.begin(time.monotonic_ns())
         return self._observe(), self._info()
 
     def step(
         self, action: NDArray[Any]
-    ) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """One control period."""
         if self._must_reset:
             raise UserError("step before reset: call env.reset() first.")
@@ -136,15 +144,21 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         if self._paused_s:
             info["paused_s"], self._paused_s = self._paused_s, 0.0
         success = self.outcome.success
-        interrupted = fault is not None and not success
+        broken = str(fault) if fault is not None else ""
+        if lost := self._look():
+            log.warning("%s", lost)
+            broken = broken or lost
+        interrupted = bool(broken) and not success
         if interrupted:
-            info["interrupted"] = str(fault)
+            info["interrupted"] = broken
         self._must_reset = success or interrupted
         return self._observe(), 0.0, success, interrupted, info
 
     def metrics(self) -> dict[str, float]:
-        """In real time: how well the rate is kept (`Pace.metrics`)."""
-        return self.pace.metrics() if self.config.is_realtime else {}
+        """In real time: how well the rate is kept (`Pace.metrics`); and of real cameras, how far
+        their frames are from the states they are stored with."""
+        pace = self.pace.metrics() if self.config.is_realtime else {}
+        return {**pace, **self.cameras.metrics()}
 
     def _period(self, commands: Mapping[str, ArmCommand]) -> None:
         """Command, and one control period; while no state comes the episode pauses, and the arm
@@ -178,8 +192,8 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self._await_arms()
 
     def _await_arms(self) -> None:
-        """Wait until every arm has a fresh state and none is in fault."""
-        self.waiter.until_clear(lambda: self._trouble(faults=True))
+        """Wait until every arm has a fresh state, none is in fault, and every camera shows."""
+        self.waiter.until_clear(lambda: self._trouble(faults=True) or self.cameras.trouble())
 
     def _trouble(self, *, faults: bool) -> str:
         """Why no episode can go on: no fresh state or, if asked, a fault; else "", and the states
@@ -252,6 +266,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         return scene.render(camera, height, width, pretty=pretty)
 
     def close(self) -> None:
+        self.cameras.close()
         self.backend.close()
 
     def _prepare(self) -> None:
@@ -328,8 +343,21 @@ class RobotEnv(gymnasium.Env[Any, Any]):
                 self.waiter.a_while(str(error))
                 self._paused_s += self.waiter.until_clear(lambda: self._trouble(faults=False))
 
-    def _observe(self) -> dict[str, Array]:
-        return measure(self.config, self.states, self.references, self.outcome.fields)
+    def _look(self) -> str:
+        """Take what the cameras show of the newest states; why not, where one shows nothing: the
+        frames then stay those of before."""
+        stamp = max(state.stamp_mono_ns for state in self.states.values())
+        try:
+            self._frames = self.cameras.frames(stamp)
+        except StaleFrame as error:
+            return str(error)
+        return ""
+
+    def _observe(self) -> dict[str, Any]:
+        obs: dict[str, Any] = measure(
+            self.config, self.states, self.references, self.outcome.fields
+        )
+        return obs | {CAMERA + name: frame for name, frame in self._frames.items()}
 
     def _info(self) -> dict[str, Any]:
         states = self.states.values()

@@ -1,4 +1,4 @@
-"""From named measurements to the state vector, in the order the config names."""
+"""From named measurements to what the agent observes: the state vector, and camera frames."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs.config import RobotEnvConfig
+from envs.measurements import CAMERA
 from envs.spaces import STATE_LIMIT, layout
 from robot_servers.control import se3
 from serl.errors import UserError
@@ -41,7 +42,8 @@ _ARM_READERS: dict[str, Callable[[Raw, str], Array]] = {
 
 
 class StateVector(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Observation {'state': (n,) float32}, each element scaled as its name says."""
+    """Observation {'state': (n,) float32}, each element scaled as its name says, and each camera's
+    frame {name: (H, W, 3) uint8} as it is."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], config: RobotEnvConfig) -> None:
         super().__init__(env)
@@ -51,21 +53,24 @@ class StateVector(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._scale = np.concatenate([np.full(f.size, 1.0 / f.scale) for _, f in pieces])
         self._offset = np.concatenate([np.full(f.size, f.offset) for _, f in pieces])
         box = spaces.Box(-STATE_LIMIT, STATE_LIMIT, (len(self._names),), np.float32)
-        self.observation_space = spaces.Dict({"state": box})
+        self._cameras = {camera.name: CAMERA + camera.name for camera in config.cameras}
+        frames = {
+            camera.name: spaces.Box(0, 255, (camera.height, camera.width, 3), np.uint8)
+            for camera in config.cameras
+        }
+        self.observation_space = spaces.Dict({"state": box, **frames})
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         raw, info = self.env.reset(seed=seed, options=options)
         return self._encode(raw), info
 
-    def step(
-        self, action: Any
-    ) -> tuple[dict[str, NDArray[np.float32]], Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], Any, bool, bool, dict[str, Any]]:
         raw, reward, terminated, truncated, info = self.env.step(action)
         return self._encode(raw), reward, terminated, truncated, info
 
-    def _encode(self, raw: Raw) -> dict[str, NDArray[np.float32]]:
+    def _encode(self, raw: Raw) -> dict[str, NDArray[Any]]:
         values = np.concatenate([read(raw) for read in self._readers])
         if not np.isfinite(values).all():
             at = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -74,7 +79,8 @@ class StateVector(gymnasium.Wrapper[Any, Any, Any, Any]):
                 "finite. Check the sensor, or the task that computes it."
             )
         scaled = (values - self._offset) * self._scale
-        return {"state": np.clip(scaled, -STATE_LIMIT, STATE_LIMIT).astype(np.float32)}
+        state = np.clip(scaled, -STATE_LIMIT, STATE_LIMIT).astype(np.float32)
+        return {"state": state, **{name: raw[key] for name, key in self._cameras.items()}}
 
 
 def _reader(full: str, config: RobotEnvConfig) -> Callable[[Raw], Array]:
