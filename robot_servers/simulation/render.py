@@ -20,6 +20,10 @@ from serl.errors import UserError, unknown_name
 
 CONTEXTS = ("egl", "osmesa")
 
+QUALITY = {True: (28, 16, 4), False: (12, 6, 1)}
+"""Slices and stacks of a round shape, and quads of a flat one, by `pretty`. The plain one draws a
+128 x 128 frame of the pick-cube cell in under half the time, and shows it as well at that size."""
+
 SHOWN_GROUPS = (0, 1, 2)
 """Geom groups drawn; collision shapes are in group 3."""
 
@@ -85,7 +89,9 @@ class Camera:
                 f"a frame of {width} x {height} is not to be had; "
                 f"the largest is {limits.offwidth} x {limits.offheight}."
             )
-        self._model.vis.quality.offsamples = 8 if pretty else 0
+        quality = self._model.vis.quality
+        quality.offsamples = 8 if pretty else 0
+        quality.numslices, quality.numstacks, quality.numquads = QUALITY[pretty]
         self._gl = make_context(width, height)
         self._gl.make_current()
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100.value)

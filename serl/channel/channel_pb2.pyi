@@ -100,14 +100,30 @@ class ParametersRequest(_message.Message):
     def __init__(self, have_version: _Optional[int] = ...) -> None: ...
 
 class ParametersReply(_message.Message):
-    __slots__ = ("version", "params", "run_id")
+    __slots__ = ("version", "params", "run_id", "trunk")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    TRUNK_FIELD_NUMBER: _ClassVar[int]
     version: int
     params: bytes
     run_id: str
-    def __init__(self, version: _Optional[int] = ..., params: _Optional[bytes] = ..., run_id: _Optional[str] = ...) -> None: ...
+    trunk: str
+    def __init__(self, version: _Optional[int] = ..., params: _Optional[bytes] = ..., run_id: _Optional[str] = ..., trunk: _Optional[str] = ...) -> None: ...
+
+class TrunkRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class TrunkReply(_message.Message):
+    __slots__ = ("chunk", "size")
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    size: int
+    def __init__(self, chunk: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("number", "kind", "data_json", "stamp_wall_ns")
@@ -134,7 +150,7 @@ class ProbeRequest(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ..., echo: bool = ...) -> None: ...
 
 class ProbeReply(_message.Message):
-    __slots__ = ("payload", "stamp_mono_ns", "stamp_wall_ns", "protocol", "run_id", "tls", "token", "spec_json", "contract_json")
+    __slots__ = ("payload", "stamp_mono_ns", "stamp_wall_ns", "protocol", "run_id", "tls", "token", "spec_json", "contract_json", "trunk_name")
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     STAMP_MONO_NS_FIELD_NUMBER: _ClassVar[int]
     STAMP_WALL_NS_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +160,7 @@ class ProbeReply(_message.Message):
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_JSON_FIELD_NUMBER: _ClassVar[int]
+    TRUNK_NAME_FIELD_NUMBER: _ClassVar[int]
     payload: bytes
     stamp_mono_ns: int
     stamp_wall_ns: int
@@ -153,4 +170,5 @@ class ProbeReply(_message.Message):
     token: bool
     spec_json: str
     contract_json: str
-    def __init__(self, payload: _Optional[bytes] = ..., stamp_mono_ns: _Optional[int] = ..., stamp_wall_ns: _Optional[int] = ..., protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., tls: bool = ..., token: bool = ..., spec_json: _Optional[str] = ..., contract_json: _Optional[str] = ...) -> None: ...
+    trunk_name: str
+    def __init__(self, payload: _Optional[bytes] = ..., stamp_mono_ns: _Optional[int] = ..., stamp_wall_ns: _Optional[int] = ..., protocol: _Optional[int] = ..., run_id: _Optional[str] = ..., tls: bool = ..., token: bool = ..., spec_json: _Optional[str] = ..., contract_json: _Optional[str] = ..., trunk_name: _Optional[str] = ...) -> None: ...

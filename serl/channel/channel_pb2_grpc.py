@@ -29,6 +29,11 @@ class LearnerStub(object):
                 request_serializer=serl_dot_channel_dot_channel__pb2.ParametersRequest.SerializeToString,
                 response_deserializer=serl_dot_channel_dot_channel__pb2.ParametersReply.FromString,
                 )
+        self.Trunk = channel.unary_stream(
+                '/serl.channel.Learner/Trunk',
+                request_serializer=serl_dot_channel_dot_channel__pb2.TrunkRequest.SerializeToString,
+                response_deserializer=serl_dot_channel_dot_channel__pb2.TrunkReply.FromString,
+                )
         self.Report = channel.unary_unary(
                 '/serl.channel.Learner/Report',
                 request_serializer=serl_dot_channel_dot_channel__pb2.ReportRequest.SerializeToString,
@@ -66,6 +71,13 @@ class LearnerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Trunk(self, request, context):
+        """The frozen trunk that parameters name, once for all of a run: its file in pieces, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Report(self, request, context):
         """One event or one set of metrics of the actor.
         """
@@ -97,6 +109,11 @@ def add_LearnerServicer_to_server(servicer, server):
                     servicer.Parameters,
                     request_deserializer=serl_dot_channel_dot_channel__pb2.ParametersRequest.FromString,
                     response_serializer=serl_dot_channel_dot_channel__pb2.ParametersReply.SerializeToString,
+            ),
+            'Trunk': grpc.unary_stream_rpc_method_handler(
+                    servicer.Trunk,
+                    request_deserializer=serl_dot_channel_dot_channel__pb2.TrunkRequest.FromString,
+                    response_serializer=serl_dot_channel_dot_channel__pb2.TrunkReply.SerializeToString,
             ),
             'Report': grpc.unary_unary_rpc_method_handler(
                     servicer.Report,
@@ -166,6 +183,23 @@ class Learner(object):
         return grpc.experimental.unary_unary(request, target, '/serl.channel.Learner/Parameters',
             serl_dot_channel_dot_channel__pb2.ParametersRequest.SerializeToString,
             serl_dot_channel_dot_channel__pb2.ParametersReply.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Trunk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/serl.channel.Learner/Trunk',
+            serl_dot_channel_dot_channel__pb2.TrunkRequest.SerializeToString,
+            serl_dot_channel_dot_channel__pb2.TrunkReply.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

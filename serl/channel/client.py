@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import random
 import statistics
 import threading
@@ -27,8 +28,10 @@ from serl.channel import channel_pb2 as pb
 from serl.channel import channel_pb2_grpc as pb_grpc
 from serl.channel.codec import (
     MAX_REPORT_BYTES,
+    MAX_TRUNK_BYTES,
     PROTOCOL,
     SESSION_KEY,
+    TRUNK_ID,
     FiniteCheck,
     Key,
     pack_report,
@@ -47,6 +50,7 @@ WINDOW_BYTES = 16 * MIB
 """Sent and not yet acknowledged, at most."""
 HELLO_TIMEOUT_S = 10.0
 POLL_TIMEOUT_S = 40.0
+TRUNK_TIMEOUT_S = 600.0
 BACK_OFF_S = (0.1, 5.0)
 """First and longest pause between attempts to connect."""
 POLL_S = 0.2
@@ -79,6 +83,7 @@ class ChannelClient:
         address: the learner's 'host:port'.
         contract, spec: the actor's experiment; the learner refuses another one.
         spool_dir: kept between processes: it holds the actor's id and what is not yet taken.
+        trunks: folder in which a frozen trunk is kept once it was fetched; by default, the spool's.
         duplicate_wait_s: how long an id that is connected elsewhere is asked for again: the learner
             needs up to 30 s to notice that a machine has vanished.
     """
@@ -90,6 +95,7 @@ class ChannelClient:
         spec: Spec,
         spool_dir: Path | str,
         *,
+        trunks: Path | None = None,
         token: str | None = None,
         tls: Tls | None = None,
         insecure_lan: bool = False,
@@ -128,7 +134,11 @@ class ChannelClient:
         self._stop_reason: str | None = None
         self._trouble = ""
         self._have_version = -1
-        self._newest: tuple[int, bytes] | None = None
+        self._newest: tuple[int, bytes, str] | None = None
+        self._trunks = trunks or Path(spool_dir) / "trunks"
+        self._known_trunks: set[str] = set()
+        self.trunk = ""
+        """Id of the frozen trunk that the parameters last taken need; empty for none."""
         self._reports: deque[pb.ReportRequest] = deque()
         self._report_number = 0
         self.reports_dropped = 0
@@ -240,7 +250,18 @@ class ChannelClient:
         self._raise_failure()
         with self._changed:
             newest, self._newest = self._newest, None
-        return None if newest is None else (newest[0], unpack_params(newest[1]))
+        if newest is None:
+            return None
+        self.trunk = newest[2]
+        return newest[0], unpack_params(newest[1])
+
+    def trunk_file(self, trunk: str) -> Path:
+        """Where a trunk's safetensors file is, once parameters that need it are at hand."""
+        return self._trunks / f"{trunk}.safetensors"
+
+    def know_trunk(self, trunk: str) -> None:
+        """The caller has this one: it is never asked for."""
+        self._known_trunks.add(trunk)
 
     def wait_for_params(self, timeout_s: float = math.inf) -> bool:
         """Wait until `latest` has something; False when `timeout_s` passed."""
@@ -495,11 +516,58 @@ class ChannelClient:
             except (grpc.RpcError, grpc.FutureCancelledError) as error:
                 self._after_break(error)
                 continue
+            try:
+                self._need_trunk(link, reply.trunk)
+            except grpc.RpcError as error:
+                self._after_break(error)
+                continue
             with self._changed:
                 if reply.version > self._have_version and reply.run_id == self.run_id:
                     self._have_version = reply.version
-                    self._newest = (reply.version, reply.params)
+                    self._newest = (reply.version, reply.params, reply.trunk)
                     self._changed.notify_all()
+
+    def _need_trunk(self, link: _Link, trunk: str) -> None:
+        """Fetch a trunk's file, unless it or the trunk is here."""
+        if not trunk or trunk in self._known_trunks:
+            return
+        if not TRUNK_ID.fullmatch(trunk):
+            raise UserError(f"{self._peer} names a trunk {trunk[:40]!r}, which is no trunk's id.")
+        if self.trunk_file(trunk).exists():
+            return
+        with self._changed:
+            call = self._stub.Trunk(
+                pb.TrunkRequest(id=trunk), timeout=TRUNK_TIMEOUT_S, metadata=link.metadata
+            )
+            self._calls["trunk"] = call
+            if self._closing:
+                call.cancel()
+        data = bytearray()
+        size = 0
+        for reply in call:
+            size = reply.size
+            data += reply.chunk
+            if max(size, len(data)) > MAX_TRUNK_BYTES:
+                call.cancel()
+                raise UserError(
+                    f"{self._peer} offers a trunk of {max(size, len(data))} bytes; at most "
+                    f"{MAX_TRUNK_BYTES} are taken."
+                )
+        if len(data) != size:
+            raise UserError(f"{self._peer} sent {len(data)} bytes of a trunk of {size}.")
+        self._keep_trunk(trunk, bytes(data))
+        logger.info("fetched trunk %s, %.1f MB, from the %s", trunk, size / 1e6, self._peer)
+
+    def _keep_trunk(self, trunk: str, data: bytes) -> None:
+        """The file appears whole or not at all."""
+        file = self.trunk_file(trunk)
+        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(data)
+            fresh.replace(file)
+        except OSError as error:
+            raise UserError(f"cannot write {file}: {error.strerror}. Make space.") from error
 
     def _run_reports(self) -> None:
         """Send reports in order, each until it has arrived."""

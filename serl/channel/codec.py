@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -19,11 +20,15 @@ from numpy.typing import NDArray
 from serl.errors import UserError
 from serl.types import Spec, record_dtype
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of channel.proto's meaning; both ends must have the same."""
 SESSION_KEY = "serl-session"
 """Metadata key of the session that Hello gave."""
 MAX_REPORT_BYTES = 64 << 10
+MAX_TRUNK_BYTES = 256 << 20
+"""Largest file of a frozen trunk; ResNet-18 in float32 takes 45 MB."""
+TRUNK_ID = re.compile(r"[0-9a-f]{16}-[a-z0-9]{1,16}")
+"""`serl.trunk.FrozenTrunk.id`, which also names a file."""
 
 Key = tuple[int, int]
 """(episode, index) of a record, unique within its actor and ascending."""

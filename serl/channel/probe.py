@@ -18,7 +18,7 @@ from serl.channel import channel_pb2 as pb
 from serl.channel import channel_pb2_grpc as pb_grpc
 from serl.channel.codec import PROTOCOL
 from serl.errors import UserError
-from serl.rpc import MIB, Address, Limits, Tls, dial, parse_address
+from serl.rpc import MIB, Address, Limits, Tls, dial, explain, parse_address
 from serl.types import Spec, first_difference
 
 NAMES = (
@@ -65,6 +65,27 @@ def diagnose(
     disk = _spool_disk(Path(spool_dir))
     found[disk.name] = disk
     return [found.get(n) or Check(n, False, "not checked: an earlier check failed") for n in NAMES]
+
+
+def trunk_name(
+    address: str,
+    *,
+    token: str | None = None,
+    tls: Tls | None = None,
+    insecure_lan: bool = False,
+) -> str | None:
+    """Name of the frozen trunk a learner runs, '' for none; None while no learner answers."""
+    limits = Limits(max_receive_bytes=64 * MIB)
+    with dial(address, token=token, tls=tls, insecure_lan=insecure_lan, limits=limits) as channel:
+        try:
+            return (
+                pb_grpc.LearnerStub(channel).Probe(pb.ProbeRequest(), timeout=TIMEOUT_S).trunk_name
+            )
+        except grpc.RpcError as error:
+            final = explain(error, f"learner at {address}")
+            if final is not None:
+                raise final from error
+            return None
 
 
 def _checks(

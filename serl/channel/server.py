@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
@@ -22,8 +23,10 @@ from serl.channel import channel_pb2 as pb
 from serl.channel import channel_pb2_grpc as pb_grpc
 from serl.channel.codec import (
     MAX_REPORT_BYTES,
+    MAX_TRUNK_BYTES,
     PROTOCOL,
     SESSION_KEY,
+    TRUNK_ID,
     Key,
     Malformed,
     SlotReader,
@@ -45,6 +48,8 @@ MAX_EVENTS = 10_000
 MAX_ACTORS = 32
 LONG_POLL_S = 20.0
 """A request for parameters is answered, if only with nothing, within this time."""
+CHUNK_BYTES = MIB
+"""Of a trunk's file in one message."""
 RETRY_S = 2.0
 """Between attempts to commit while the sink refuses [s]."""
 UUID_HEX = re.compile(r"[0-9a-f]{32}")
@@ -60,6 +65,15 @@ class Sink(Protocol):
     def high_water(self, actor_id: str) -> Key | None:
         """(episode, index) of the actor's last committed record."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferedTrunk:
+    """A frozen trunk that actors may fetch: `FrozenTrunk.id` and name, and its file."""
+
+    id: str
+    name: str
+    file: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +95,7 @@ class ChannelServer:
         sink: commits the records. Appends are made one at a time, from several threads.
         run_id: issued to the actors' spools.
         steps: env steps of this run committed before (after a resume), for the allowance.
+        trunk: what the policies see through; every version published names it.
     """
 
     def __init__(
@@ -92,11 +107,15 @@ class ChannelServer:
         run_id: str,
         *,
         steps: int = 0,
+        trunk: OfferedTrunk | None = None,
         token: str | None = None,
         tls: Tls | None = None,
         insecure_lan: bool = False,
     ) -> None:
+        if trunk is not None and not TRUNK_ID.fullmatch(trunk.id):
+            raise ValueError(f"trunk id {trunk.id!r} is not 16 hex digits, '-' and a precision")
         self.run_id = run_id
+        self.trunk = trunk
         self.contract_json = canonical_json(contract)
         self.contract_hash = contract_hash(contract)
         self.spec_json = spec.to_json()
@@ -369,8 +388,22 @@ class ChannelServer:
             if self._version <= have:
                 return pb.ParametersReply(version=-1, run_id=self.run_id)
             return pb.ParametersReply(
-                version=self._version, params=self._params, run_id=self.run_id
+                version=self._version,
+                params=self._params,
+                run_id=self.run_id,
+                trunk=self.trunk.id if self.trunk else "",
             )
+
+    def trunk_file(self, wanted: str) -> bytes:
+        """The offered trunk's file. Raises Malformed when another one is asked for."""
+        if self.trunk is None or wanted != self.trunk.id:
+            have = self.trunk.id if self.trunk else "none"
+            raise Malformed(f"trunk {wanted:.40} is asked for; the learner's is {have}")
+        self.count("trunks_sent")
+        data = self.trunk.file.read_bytes()
+        if len(data) > MAX_TRUNK_BYTES:
+            raise Malformed(f"trunk {wanted} takes {len(data)} bytes; at most {MAX_TRUNK_BYTES}")
+        return data
 
     def report(self, session: Session, request: pb.ReportRequest) -> None:
         """File one report, unless it came before. Raises Malformed."""
@@ -437,6 +470,16 @@ class _Servicer(pb_grpc.LearnerServicer):
         timeout_s = min(LONG_POLL_S, context.time_remaining() or LONG_POLL_S)
         return self._server.newest_params(request.have_version, timeout_s)
 
+    def Trunk(self, request: pb.TrunkRequest, context: Any) -> Iterator[pb.TrunkReply]:
+        self._session(context)
+        data = b""
+        try:
+            data = self._server.trunk_file(request.id)
+        except Malformed as error:
+            self._refuse(context, str(error))
+        for start in range(0, len(data), CHUNK_BYTES):
+            yield pb.TrunkReply(chunk=data[start : start + CHUNK_BYTES], size=len(data))
+
     def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportReply:
         session = self._session(context)
         try:
@@ -458,6 +501,7 @@ class _Servicer(pb_grpc.LearnerServicer):
             token=token,
             spec_json=server.spec_json,
             contract_json=server.contract_json,
+            trunk_name=server.trunk.name if server.trunk else "",
         )
 
     def _session(self, context: Any) -> Session:

@@ -1,1 +1,1 @@
-"""Trunks, one architecture per file; each registers itself in serl.networks.trunk.TRUNKS."""
+"""The trunks: one file each, registered in `serl.networks.trunk.TRUNKS`."""
