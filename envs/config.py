@@ -199,7 +199,8 @@ class RobotEnvConfig:
     """Real arms: before every this many-th episode the joints go home, which undoes the drift of
     the elbow; 0 is never."""
     reward: str = "sparse"
-    """One of the task's own, or 'pose': success is `pose_goal`, whatever the task."""
+    """One of the task's own; 'pose': success is `pose_goal`, whatever the task; 'learned': the
+    task's success neither pays nor ends an episode, for `serl.rewards` judges from outside."""
     pose_goal: PoseGoal | None = None
     video_px: int = 480
     """Height and width of `render` [pixels]."""
@@ -303,8 +304,8 @@ class RobotEnvConfig:
         return self.is_remote if self.realtime is None else self.realtime
 
     def weights(self) -> dict[str, Mapping[str, float]]:
-        """`reward_weights`, and 'pose', which every task has."""
-        return {**self.reward_weights(), "pose": {"success": 1.0}}
+        """`reward_weights`, and what every task has: 'pose', and 'learned', which pays nothing."""
+        return {**self.reward_weights(), "pose": {"success": 1.0}, "learned": {}}
 
     def reward_weights(self) -> Mapping[str, Mapping[str, float]]:
         """For each choice of `reward`, the weight of each of the task's reward terms."""

@@ -57,11 +57,11 @@ class RobotEnv(gymnasium.Env[Any, Any]):
     `ref_pose` (4, 4), `twist` and `wrench` (6,), `gripper_width`, `gripper_target` [m], `q`, `dq`;
     the task's fields, and `camera/<name>` (H, W, 3) uint8. The reward is 0: a wrapper gives it.
 
-    Info of each step: `success`, `clamped` (the server moved a command), `stamp_mono_ns` of the
-    measurement, `accepted_action` (what the limits left of the action, in this env's own action
-    space), `reward_terms`; `paused_s` when the step waited for the arm's state; and, when an arm
-    went into fault, `interrupted` with the reason: the episode is truncated there, and the next
-    reset waits until an operator has recovered the arm.
+    Info of each step: `success` (where the task can tell), `clamped` (the server moved a command),
+    `stamp_mono_ns` of the measurement, `accepted_action` (what the limits left of the action, in
+    this env's own action space), `reward_terms`; `paused_s` when the step waited for the arm's
+    state; and, when an arm went into fault, `interrupted` with the reason: the episode is truncated
+    there, and the next reset waits until an operator has recovered the arm.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             self._wait_out(trouble)
         self.episodes += 1
         self.references = starts
-        self.outcome = self._judge(self.task.begin(self._view()), begun=True)
+        self.outcome = self._task_says(begun=True)
         while lost := self._look():  # a camera is told of, and waited for
             self.waiter.a_while(lost)
             self._await_arms()
@@ -138,12 +138,12 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             commands[arm.name] = self._command(arm, row, out)
         fault = self._attempt(lambda: self._period(commands))
         self.pace.step(time.monotonic_ns())
-        self.outcome = self._judge(self.task.step(self._view()))
+        self.outcome = self._task_says()
         info = self._info()
         info["accepted_action"] = accepted.ravel()
         if self._paused_s:
             info["paused_s"], self._paused_s = self._paused_s, 0.0
-        success = self.outcome.success
+        success = self.outcome.success and self.config.reward != "learned"
         broken = str(fault) if fault is not None else ""
         if lost := self._look():
             log.warning("%s", lost)
@@ -207,6 +207,13 @@ class RobotEnv(gymnasium.Env[Any, Any]):
                 return str(RobotFault(name, state.fault))
         self.states = states
         return ""
+
+    def _task_says(self, *, begun: bool = False) -> Outcome:
+        """The task's outcome; nothing where it is not known."""
+        if self._blind:
+            return Outcome({})
+        view = self._view()
+        return self._judge(self.task.begin(view) if begun else self.task.step(view), begun=begun)
 
     def _judge(self, outcome: Outcome, *, begun: bool = False) -> Outcome:
         """The task's outcome; with reward 'pose', success by the pose goal."""
@@ -274,13 +281,21 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         scene = self.backend.scene
         if scene is not None:
             scene.load(self.task.mjcf)
-        elif self.task.needs_objects:
+        elif self.task.needs_objects and not self._blind:
             raise UserError(
                 f"task {self.config.task_name!r} observes object poses, which robot "
                 f"{self.config.robot!r} does not know. Use a simulated one."
             )
         self.backend.set_gains({name: gains(self.config) for name in names})
         self.backend.set_limits({name: motion_limits(self.config) for name in names})
+
+    @property
+    def _blind(self) -> bool:
+        """Nobody knows where the objects are, and nobody asks: a real arm, a learned reward, and a
+        state vector of what the arm feels."""
+        config = self.config
+        asked = config.reward != "learned" or any(f in config.task_fields for f in config.state)
+        return self.backend.scene is None and self.task.needs_objects and not asked
 
     def _start_pose(self, arm: ArmConfig, rng: np.random.Generator) -> Array:
         """Nominal start plus this episode's noise, within the safety box."""
@@ -362,7 +377,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
     def _info(self) -> dict[str, Any]:
         states = self.states.values()
         return {
-            "success": self.outcome.success,
+            **({} if self._blind else {"success": self.outcome.success}),
             "clamped": any(state.clamped for state in states),
             "stamp_mono_ns": max(state.stamp_mono_ns for state in states),
             "reward_terms": dict(self.outcome.terms),
