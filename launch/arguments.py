@@ -121,6 +121,12 @@ def add_experiment(parser: Parser) -> None:
         "experiment", nargs="?", help="an experiment.py, its folder, or the name of an example"
     )
     group.add_argument("--task", help="a task of ours by name, with the default agent")
+    group.add_argument(
+        "--pixels", action="store_true", help="seen through cameras, with no object's pose"
+    )
+    group.add_argument(
+        "--reward", metavar="NAME:PATH", help="a learned reward, as classifier:PATH (docs/rewards)"
+    )
     group.add_argument("--env", metavar="GYM_ID", help="any Gymnasium env by its id")
     group.add_argument("--agent", metavar="NAME", help="another agent, with its default settings")
     group.add_argument("--seed", type=number(int, 0, 65535), help="of everything random")

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from launch import overrides
 from serl.errors import UserError, unknown_name
+from serl.pixels import images
 from serl.registry import Registry
 from serl.types import EnvConfig
 
 if TYPE_CHECKING:
     from serl.experiment import Experiment
+
+PIXEL_TASK = "pick_cube"
+"""What --pixels alone means."""
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -30,7 +34,11 @@ class Selection:
     task: str | None = None
     env: str | None = None
     """A Gymnasium id."""
+    pixels: bool = False
+    """The task seen through cameras."""
     agent: str | None = None
+    reward: str | None = None
+    """Another source of reward: 'classifier:PATH'."""
     seed: int | None = None
     overrides: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(dotted path, words), in the order given."""
@@ -44,11 +52,17 @@ class Selection:
                 f"{' and '.join(named)} both name an experiment; give a file or an example, "
                 "or --task, or --env."
             )
+        if args.pixels and (args.experiment is not None or args.env is not None):
+            raise UserError(
+                "--pixels goes with --task: an experiment of its own says which cameras it has."
+            )
         return Selection(
-            experiment=args.experiment if named else default,
-            task=args.task,
+            experiment=args.experiment if named or args.pixels else default,
+            task=args.task or (PIXEL_TASK if args.pixels else None),
             env=args.env,
+            pixels=args.pixels,
             agent=args.agent,
+            reward=args.reward,
             seed=args.seed,
             overrides=tuple((path, tuple(words)) for path, words in args.overrides),
         )
@@ -87,17 +101,20 @@ class Selection:
 
     def _source(self) -> str:
         """What was named, however it was spelled."""
+        if self.experiment is None and self.task is not None:
+            return f"--task {self.task}" + (" --pixels" if self.pixels else "")
         if self.experiment is None:
-            return f"--task {self.task}" if self.task is not None else f"--env {self.env}"
+            return f"--env {self.env}"
         path = experiment_path(self.experiment).resolve()
         return str(path / "experiment.py" if path.is_dir() else path)
 
     def argv(self) -> list[str]:
         """The words that parse to this selection."""
         words = [] if self.experiment is None else [self.experiment]
-        for flag in ("task", "env", "agent", "seed"):
+        for flag in ("task", "env", "agent", "reward", "seed"):
             if getattr(self, flag) is not None:
                 words += [f"--{flag}", str(getattr(self, flag))]
+        words += ["--pixels"] if self.pixels else []
         for path, values in self.overrides:
             words += ["--" + path.replace("_", "-"), *values]
         return words
@@ -109,12 +126,15 @@ class Selection:
             experiment = dataclasses.replace(experiment, agent=_agents().get(self.agent)())
         if self.seed is not None:
             experiment = dataclasses.replace(experiment, seed=self.seed)
-        return overrides.apply(experiment, self.overrides)
+        if self.reward is not None:
+            experiment = dataclasses.replace(experiment, reward=self.reward)
+        return _settled(overrides.apply(experiment, self.overrides))
 
     def load_env(self) -> EnvConfig:
         """The env alone. With --task or --env no JAX is imported: a robot PC has none."""
         if self.task is not None:
             env = tasks().get(self.task)()
+            env = env.pixels() if self.pixels else env
         elif self.env is not None:
             env = _gym_env(self.env)
         else:
@@ -128,7 +148,7 @@ class Selection:
         if self.experiment is not None:
             return load_experiment(experiment_path(self.experiment))
         if self.task is not None:
-            return _task_experiment(self.task)
+            return _task_experiment(self.task, pixels=self.pixels)
         if self.env is not None:
             return _gym_experiment(self.env)
         raise UserError(
@@ -169,15 +189,29 @@ def need(module: str, extra: str) -> Any:
         ) from error
 
 
-def _task_experiment(task: str) -> Experiment:
-    """A task with the settings of its example from state; without one, those of `pick_cube`'s."""
+def _task_experiment(task: str, *, pixels: bool) -> Experiment:
+    """A task with the settings of its own example; without one, those of `pick_cube`'s."""
     from serl.experiment import load_experiment
 
+    kind = "pixels" if pixels else "state"
     env = tasks().get(task)()
-    own = EXAMPLES / f"{task}_state"
+    env = env.pixels() if pixels else env
+    own = EXAMPLES / f"{task}_{kind}"
     if own.is_dir():
         return load_experiment(own)
-    return dataclasses.replace(load_experiment(EXAMPLES / "pick_cube_state"), name=task, env=env)
+    name = f"{task}_pixels" if pixels else task
+    return dataclasses.replace(load_experiment(EXAMPLES / f"pick_cube_{kind}"), name=name, env=env)
+
+
+def _settled(experiment: Experiment) -> Experiment:
+    """With the trunk that "auto" means on this machine, where cameras are observed. Actor and
+    learner compare it when they connect."""
+    image = getattr(experiment.agent, "image", None)
+    if image is None or image.trunk != "auto" or not images(experiment.env.spec()):
+        return experiment
+    trunk = need("serl.networks.trunk", "learner").default_trunk()
+    image = dataclasses.replace(image, trunk=trunk)
+    return dataclasses.replace(experiment, agent=dataclasses.replace(experiment.agent, image=image))
 
 
 def _gym_experiment(gym_id: str) -> Experiment:

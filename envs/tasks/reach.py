@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.cameras.config import CameraConfig
 from envs.config import ActionConfig, ArmConfig, RobotEnvConfig, SafetyBox
 from envs.spaces import AXES, XYZ, FieldSpec
 from envs.tasks.base import TASKS, Hold, Outcome, View, paced
 
 Array = NDArray[np.float64]
+T = TypeVar("T", bound="ReachConfig")
 
 MJCF = """
 <mujoco model="reach">
@@ -29,6 +32,8 @@ MJCF = """
       <geom type="capsule" fromto="0 -0.05 0 0 0.05 0" size="0.005" mass="0.001" contype="0"
             conaffinity="0" rgba="0.2 0.7 0.35 0.6"/>
     </body>
+    <camera name="ahead" pos="1.45 0 0.37" xyaxes="0 1 0 0 0 1" fovy="36"/>
+    <camera name="across" pos="0.5 -1.0 0.37" xyaxes="1 0 0 0 0 1" fovy="38"/>
     <camera name="video" pos="1.35 -0.95 0.8" xyaxes="0.700 0.714 0 -0.234 0.229 0.945" fovy="41"/>
   </worldbody>
 </mujoco>
@@ -91,6 +96,25 @@ class ReachConfig(RobotEnvConfig):
 
     def reward_weights(self) -> Mapping[str, Mapping[str, float]]:
         return {"sparse": {"success": 1.0}, "dense": {"success": 1.0, "near": 0.02}}
+
+    def pixels(self: T, px: int = 128) -> T:
+        """As every task's, but of positions alone, to 3 cm: at 128 pixels a goal's orientation is a
+        stroke or two. Two views across the box of goals, at right angles, instead of the wrist's,
+        which sees nothing above the hand."""
+        config = super().pixels(px)  # pyright: ignore[reportAttributeAccessIssue]
+        views = tuple(
+            CameraConfig(name=name, source=source, height=px, width=px)
+            for name, source in (("front", "ahead"), ("side", "across"))
+        )
+        return dataclasses.replace(
+            config,
+            cameras=views,
+            action=dataclasses.replace(config.action, axes=XYZ),
+            state=("tcp_pos", "tcp_lin_vel", "ref_pos"),
+            turn_rad=0.0,
+            within_m=0.03,
+            hold_s=0.25,
+        )
 
     def make_task(self) -> Reach:
         return Reach(self)
