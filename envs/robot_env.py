@@ -87,7 +87,8 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self._prepare()
         self.cameras = make_cameras(config, self.backend.scene)
         """What the agent sees through."""
-        self._frames: dict[str, NDArray[np.uint8]] = {}
+        self.seen: dict[str, NDArray[np.uint8]] = {}
+        """The newest frame of each camera, as observed."""
         self.states: Mapping[str, RobotState] = self.backend.states()
         self.references: dict[str, Array] = {}
         """Reference of each arm: the last accepted target in its base (4, 4)."""
@@ -363,7 +364,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         frames then stay those of before."""
         stamp = max(state.stamp_mono_ns for state in self.states.values())
         try:
-            self._frames = self.cameras.frames(stamp)
+            self.seen = self.cameras.frames(stamp)
         except StaleFrame as error:
             return str(error)
         return ""
@@ -372,7 +373,7 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         obs: dict[str, Any] = measure(
             self.config, self.states, self.references, self.outcome.fields
         )
-        return obs | {CAMERA + name: frame for name, frame in self._frames.items()}
+        return obs | {CAMERA + name: frame for name, frame in self.seen.items()}
 
     def _info(self) -> dict[str, Any]:
         states = self.states.values()

@@ -206,7 +206,7 @@ svg { width:100%; height:auto } svg text { font-size:11px; fill:var(--soft) }
 svg .end { text-anchor:end } svg .mid { text-anchor:middle }
 svg path { fill:none; stroke-width:1.6; stroke-linejoin:round }
 svg .grid { stroke:var(--rule) } svg .axis { stroke:var(--soft) }
-video { max-width:480px; width:100%; border-radius:8px }
+video { max-width:720px; width:100%; border-radius:8px }
 table { border-collapse:collapse; font-size:.9rem }
 th, td { text-align:left; padding:.15rem 1.2rem .15rem 0; border-bottom:1px solid var(--rule);
   vertical-align:top; word-break:break-word }

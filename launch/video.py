@@ -12,6 +12,21 @@ from launch.experiments import need
 from serl.errors import writing
 
 
+def beside(frame: NDArray[np.uint8], seen: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) with smaller ones in a column at its right, enlarged by whole factors so
+    that their pixels stay visible."""
+    if not seen:
+        return frame
+    room = frame.shape[0] // len(seen)
+    column = np.zeros((frame.shape[0], room, 3), np.uint8)
+    for k, small in enumerate(seen):
+        times = max(1, room // max(small.shape[:2]))
+        large = small.repeat(times, axis=0).repeat(times, axis=1)[:room, :room]
+        top, left = k * room + (room - large.shape[0]) // 2, (room - large.shape[1]) // 2
+        column[top : top + large.shape[0], left : left + large.shape[1]] = large
+    return np.concatenate([frame, column], axis=1)
+
+
 class Film:
     """An mp4 that frames are added to; use with `with`.
 
@@ -41,8 +56,10 @@ class Film:
         self.frames += 1
 
     def film(self, env: Any) -> None:
-        """Add what `env` renders now; fits `serl.evaluation.evaluate(on_step=...)`."""
-        self.add(env.render())
+        """Add what `env` renders now, beside it what the policy sees if that is pictures; fits
+        `serl.evaluation.evaluate(on_step=...)`."""
+        seen = getattr(env.unwrapped, "seen", {})
+        self.add(beside(env.render(), list(seen.values())))
 
     def close(self) -> None:
         if self._container is None:
