@@ -13,17 +13,18 @@ from serl.errors import writing
 
 
 def beside(frame: NDArray[np.uint8], seen: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """A frame (H, W, 3) with smaller ones in a column at its right, enlarged by whole factors so
-    that their pixels stay visible."""
+    """A frame (H, W, 3) with smaller ones in a column at its right, enlarged so that their pixels
+    stay visible."""
     if not seen:
         return frame
     room = frame.shape[0] // len(seen)
     column = np.zeros((frame.shape[0], room, 3), np.uint8)
     for k, small in enumerate(seen):
-        times = max(1, room // max(small.shape[:2]))
-        large = small.repeat(times, axis=0).repeat(times, axis=1)[:room, :room]
-        top, left = k * room + (room - large.shape[0]) // 2, (room - large.shape[1]) // 2
-        column[top : top + large.shape[0], left : left + large.shape[1]] = large
+        scale = max(small.shape[:2]) / room
+        height, width = (min(room, round(size / scale)) for size in small.shape[:2])
+        rows, columns = (np.arange(n) * small.shape[i] // n for i, n in enumerate((height, width)))
+        top, left = k * room + (room - height) // 2, (room - width) // 2
+        column[top : top + height, left : left + width] = small[rows][:, columns]
     return np.concatenate([frame, column], axis=1)
 
 
