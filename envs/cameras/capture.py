@@ -96,7 +96,7 @@ class CapturingCamera:
         if not self._arrived.wait(FIRST_FRAME_S) or self._frame is None:
             why = self._failure or f"it opened but sent no frame in {FIRST_FRAME_S:.0f} s"
             self.close()
-            raise CameraLost(f"{self.name}: {_ended(why)} {self.check}")
+            raise CameraLost(f"{self.name}: {self._advised(why)}")
 
     def newest(self, limit_s: float) -> Frame:
         """The newest frame, if it was taken at most `limit_s` ago. Raises StaleFrame."""
@@ -109,8 +109,8 @@ class CapturingCamera:
         why = self._failure or "it is open but sends nothing"
         again = "Trying again by itself." if thread.is_alive() else "Its thread has ended: restart."
         raise StaleFrame(
-            f"{self.name}: no frame for {age_s:.2f} s (limit {limit_s:.2f} s): {_ended(why)} "
-            f"{self.check} {again}"
+            f"{self.name}: no frame for {age_s:.2f} s (limit {limit_s:.2f} s): "
+            f"{self._advised(why)} {again}"
         )
 
     def close(self) -> None:
@@ -141,8 +141,13 @@ class CapturingCamera:
             self._shut()
             if isinstance(error, UserError):
                 raise
-            raise CameraLost(f"{self.name}: {_ended(_told(error))} {self.check}") from error
+            raise CameraLost(f"{self.name}: {self._advised(_told(error))}") from error
         self.opened += 1
+
+    def _advised(self, why: str) -> str:
+        """A reason as a sentence, and what to check where it does not say so itself."""
+        sentence = why if why.endswith(".") else why + "."
+        return sentence if self.check in sentence else f"{sentence} {self.check}"
 
     def _shut(self) -> None:
         try:
@@ -162,9 +167,10 @@ class CapturingCamera:
                 if self._keep(self.read()):
                     pause_s = AGAIN_S[0]
             except BaseException as error:
+                told = _told(error).removeprefix(f"{self.name}: ")
                 if not self._failure:
-                    log.warning("%s: %s", self.name, _told(error))
-                self._failure = _told(error).removeprefix(f"{self.name}: ")
+                    log.warning("%s: %s", self.name, told)
+                self._failure = told
                 if self._frame is None:
                     self._arrived.set()  # `connect` need not wait for what cannot come
                 if is_open:
@@ -196,7 +202,3 @@ def _told(error: BaseException) -> str:
     """An error in one line; what is no message for people keeps its type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def _ended(sentence: str) -> str:
-    return sentence if sentence.endswith((".", "!", "?")) else sentence + "."

@@ -60,7 +60,7 @@ class RealSenseCamera(CapturingCamera):
         try:
             frames = self._pipeline.wait_for_frames(READ_MS)
         except RuntimeError as error:
-            raise CameraLost(f"{self.name}: {error}.") from error
+            raise CameraLost(f"{self.name}: it sent no picture for {READ_MS} ms.") from error
         arrival_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         if self._align is not None:
             frames = self._align.process(frames)
