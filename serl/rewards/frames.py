@@ -15,7 +15,7 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from serl.data.demos import DAMAGE
 from serl.errors import CorruptFile, SpecMismatch, UserError, writing
 from serl.pixels import images
-from serl.types import ArraySpec, Spec, first_difference
+from serl.types import ArraySpec, first_difference
 
 FORMAT = 1
 NAME = re.compile(r"episode_(\d{6,})\.npz")
@@ -223,9 +223,7 @@ def _write(file: Any, episode: Episode) -> None:
     document = {
         "format": FORMAT,
         "cameras": header.view.cameras,
-        "state": json.loads(Spec((header.state,), header.state).to_json())["action"]
-        if header.state
-        else None,
+        "state": asdict(header.state) if header.state else None,
         "classes": list(header.classes),
         "recorder": header.recorder,
         "seed": header.seed,
