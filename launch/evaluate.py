@@ -55,16 +55,18 @@ def run(args: Namespace) -> int:
     experiment = _experiment(selection, args.checkpoint)
     policy = load(experiment, Path(args.checkpoint))
     with ExitStack() as stack:
-        env = experiment.env.make(render=args.video is not None)
-        stack.callback(env.close)
+        made = experiment.env.make(render=args.video is not None)
+        stack.callback(made.close)
+        env = _rewarded(experiment, made)
         camera = None if args.video is None else Camera(args.video, _fps(experiment, env))
         film = None if camera is None else stack.enter_context(camera)
         result = evaluate(
-            lambda obs: policy.act(obs, deterministic=not args.sampled),
+            lambda obs: policy.choose(obs, deterministic=not args.sampled),
             env,
             [episode_seed(Purpose.FINAL, experiment.seed, k) for k in range(args.episodes)],
             on_episode=_tell,
             on_step=film,
+            on_reset=policy.begin,
             should_stop=stop.is_set,
         )
     if camera is not None:
@@ -80,18 +82,52 @@ def load(experiment: Experiment, path: Path) -> PolicyInHand:
     policy = need("serl.policy", "learner")
     checkpoint = need("serl.checkpoint", "learner")
     spec = experiment.env.spec()
-    agent = experiment.agent.make(spec)
+    run = _run_around(path)
+    agent = _agent(experiment, run)
     file = path if path.is_file() else find_run(str(path)).policy
     if not file.is_file():
         file = file.with_name("best.safetensors")
     wants_checkpoint = path.is_dir() and path.parent.name == "checkpoints"
     if file.is_file() and not wants_checkpoint:
         stored = checkpoint.load_policy(file, spec)
-        return policy.PolicyInHand(
+        loaded = policy.PolicyInHand(
             agent, experiment.seed, version=stored.version, params=stored.params
         )
+        trunk = str(stored.meta.get("trunk", ""))
+        loaded.need_trunk(trunk, lambda name: _trunk_files(run, file, name), f"policy {file}")
+        return loaded
     step = int(path.name) if wants_checkpoint and path.name.isdigit() else None
     return _from_checkpoint(experiment, agent, find_run(str(path)), step)
+
+
+def _run_around(path: Path) -> Run | None:
+    """The run that a policy file or checkpoint lies in; None for a policy copied elsewhere."""
+    if path.is_file():
+        folder = path.parent.parent
+        return Run(folder) if (folder / "config.json").is_file() else None
+    return find_run(str(path))
+
+
+def _agent(experiment: Experiment, run: Run | None) -> Any:
+    """The agent, with the trunk that "auto" was in its run."""
+    from serl.sight import with_trunk
+
+    known = run is not None and run.trunk_name.is_file()
+    name = run.read(run.trunk_name)["name"] if run is not None and known else None
+    return with_trunk(experiment.agent, name).make(experiment.env.spec())
+
+
+def _trunk_files(run: Run | None, policy: Path, trunk: str) -> list[Path]:
+    """Where a policy's trunk may lie: in its run, or beside the file."""
+    beside = policy.with_name("trunk.safetensors")
+    return [*(run.trunk_files(trunk) if run is not None else ()), beside]
+
+
+def _rewarded(experiment: Experiment, env: Any) -> Any:
+    """The env with the experiment's own reward: what judges success in training does so here."""
+    from serl.rewards.base import rewarded
+
+    return rewarded(env, getattr(experiment, "reward", "env"), experiment.env.spec())
 
 
 def _from_checkpoint(
@@ -109,7 +145,18 @@ def _from_checkpoint(
     with Checkpoints(run.checkpoints) as checkpoints:
         state, extra = checkpoints.restore(checkpoints.best() if step is None else step, state)
     params = jax.tree.map(lambda leaf: jax.device_get(leaf), agent.policy_params(state))
-    return PolicyInHand(agent, experiment.seed, version=extra["version"], params=params)
+    trunk = None
+    if getattr(agent, "encodes", False):
+        if not run.trunk.is_file():
+            raise UserError(
+                f"{run.trunk} is missing: the policies of {run.path} see through it. Copy it from "
+                "the folder of the learner's run."
+            )
+        from serl.trunk import read_trunk
+
+        trunk = read_trunk(run.trunk, agent.image.precision)
+    version = extra["version"]
+    return PolicyInHand(agent, experiment.seed, version=version, params=params, trunk=trunk)
 
 
 def _experiment(selection: Selection, checkpoint: str) -> Experiment:

@@ -19,6 +19,7 @@ FIELDS = (
     "stopped_by",
     "reports_success",
     "successes",
+    "judged_successes",
     "episodes",
     "wilson_95",
     "mean_cycle_steps",
@@ -106,6 +107,8 @@ def test_line(result: dict[str, Any]) -> str:
         f"{result['successes']} of {result['episodes']} succeeded "
         f"(95 % interval {low:.3f} to {high:.3f})"
     )
+    if result.get("judged_successes") is not None:
+        text += f", {result['judged_successes']} by the learned reward's own judgement"
     if result["mean_return"] is not None:
         text += f", mean return {result['mean_return']:.3g}"
     if result["mean_cycle_steps"] is not None:

@@ -59,7 +59,7 @@ class Film:
     def film(self, env: Any) -> None:
         """Add what `env` renders now, beside it what the policy sees if that is pictures; fits
         `serl.evaluation.evaluate(on_step=...)`."""
-        seen = getattr(env.unwrapped, "seen", {})
+        seen = getattr(getattr(env, "unwrapped", env), "seen", {})
         self.add(beside(env.render(), list(seen.values())))
 
     def close(self) -> None:

@@ -18,16 +18,20 @@ from typing import Any
 import numpy as np
 
 from serl.channel.client import ChannelClient
+from serl.channel.probe import trunk_name
 from serl.checkpoint import load_policy, save_policy
 from serl.errors import Interrupted
 from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
 from serl.experiment import Experiment
 from serl.gates import SuccessWindow
 from serl.metrics import MetricsWriter
+from serl.pixels import images
 from serl.policy import PolicyInHand
 from serl.records import RecordBuilder
+from serl.rewards.base import rewarded
 from serl.run_folder import RunFolder
 from serl.seeds import Purpose, episode_seed
+from serl.sight import Seen, image_config, own_trunk, with_trunk
 from serl.stop import FINISHED
 from serl.timing import Rate
 from serl.types import Source
@@ -70,9 +74,11 @@ class Actor:
         self._next_status = 0.0
         self.phase = "starting"
         self.spec = experiment.env.spec()
-        self.agent = experiment.agent.make(self.spec)
-        self.env = experiment.env.make()
-        self.records = RecordBuilder(self.spec)
+        rpc = rpc or {}
+        self.agent = self._agent(learner_address, rpc)
+        record_spec = getattr(self.agent, "record_spec", self.spec)
+        self.env = rewarded(experiment.env.make(), getattr(experiment, "reward", "env"), self.spec)
+        self.records = RecordBuilder(record_spec)
         self.window = SuccessWindow(experiment.evaluation)
         self.env_steps = 0
         self.episodes = 0
@@ -83,9 +89,10 @@ class Actor:
         self.client = ChannelClient(
             learner_address,
             experiment.contract(),
-            self.spec,
+            record_spec,
             self.run.spool,
-            **(rpc or {}),
+            trunks=self.run.trunks,
+            **rpc,
         )
         self.metrics = MetricsWriter(self.run.path, "actor", wandb=wandb)
         self.realtime = bool(getattr(experiment.env, "is_realtime", False))
@@ -94,10 +101,40 @@ class Actor:
         if waiter is not None:
             waiter.on_wait, waiter.interrupted = self._env_waits, self.stop.is_set
         actor = int(self.client.actor_id, 16)
-        self.policy = PolicyInHand(self.agent, experiment.seed, actor, self.env_steps)
+        self.policy = PolicyInHand(
+            self.agent, experiment.seed, actor, self.env_steps, trunk=self._own_trunk()
+        )
         draws = np.random.SeedSequence([3, experiment.seed, actor, self.env_steps])
         self.env.action_space.seed(int(draws.generate_state(1)[0]))
         self._rate = Rate()
+
+    def _agent(self, learner_address: str, rpc: dict[str, Any]) -> Any:
+        """The agent; where its trunk is "auto", the learner's machine decides which that is."""
+        config = self.experiment.agent
+        image = image_config(config)
+        if not images(self.spec) or image is None or image.trunk != "auto":
+            return config.make(self.spec)
+        known = self.run.trunk_name
+        name = self.run.read(known)["name"] if known.exists() else None
+        while not name:
+            name = trunk_name(learner_address, **rpc)
+            if not name:
+                self.phase = f"waiting for the learner at {learner_address}, to see as it does"
+                self._on_status({"phase": self.phase, "env_steps": 0})
+                if self.stop.wait(0.5):
+                    raise Interrupted("stopped while waiting for the learner.")
+        if not known.exists():
+            self.run.write(known, {"name": name})
+        return with_trunk(config, name).make(self.spec)
+
+    def _own_trunk(self) -> Any:
+        """The trunk the agent names, where this machine has it: then it need not be sent."""
+        if not getattr(self.agent, "encodes", False):
+            return None
+        trunk = own_trunk(self.agent, self.experiment.seed)
+        if trunk is not None:
+            self.client.know_trunk(trunk.id)
+        return trunk
 
     def run_until_done(self) -> dict[str, Any]:
         """Act until stopped, or until the final test is done; returns its result and counters."""
@@ -148,7 +185,9 @@ class Actor:
             Purpose.TRAIN, self.experiment.seed, episode, lane=int(self.client.actor_id[:3], 16)
         )
         obs, info = self.env.reset(seed=seed)
-        self.client.send(self.records.first(episode, obs, info))
+        self.policy.begin()
+        seen = self.policy.see(obs)
+        self.client.send(self.records.first(episode, obs, info, seen.extras))
         total, steps, over, success = 0.0, 0, False, False
         if self.experiment.actor.apply_params == "episode":
             self.policy.take(self.client)
@@ -157,8 +196,9 @@ class Actor:
                 return
             if self.experiment.actor.apply_params == "step":
                 self.policy.take(self.client)
-            action, source = self._choose(obs)
+            action, source = self._choose(seen)
             obs, reward, terminated, truncated, info = self.env.step(action)
+            seen = self.policy.see(obs)
             self.client.send(
                 self.records.step(
                     action=action,
@@ -169,6 +209,7 @@ class Actor:
                     info=info,
                     source=source,
                     policy_version=self.policy.version,
+                    seen=seen.extras,
                 )
             )
             total += float(reward)
@@ -192,10 +233,11 @@ class Actor:
         self.client.report("interrupted", {"reason": reason})
         self._save_state()
 
-    def _choose(self, obs: dict[str, Any]) -> tuple[np.ndarray, Source]:
-        if self.env_steps < self.experiment.actor.random_steps or self.policy.version < 0:
+    def _choose(self, seen: Seen) -> tuple[np.ndarray, Source]:
+        explores = self.env_steps < self.experiment.actor.random_steps
+        if explores or self.policy.version < 0 or seen.blind:
             return self.env.action_space.sample(), Source.RANDOM
-        return self.policy.act(obs, deterministic=False), Source.POLICY
+        return self.policy.act(seen.obs, deterministic=False), Source.POLICY
 
     def _ended(self, steps: int, total: float, success: bool) -> None:
         self.episodes += 1
@@ -260,6 +302,9 @@ class Actor:
             return True
         stored = load_policy(self.run.policy, self.spec)
         self.policy.version, self.policy.params = stored.version, stored.params
+        self.policy.need_trunk(
+            str(stored.meta.get("trunk", "")), self.run.trunk_files, f"policy {self.run.policy}"
+        )
         return self._final(self.run.read(begun)["why"])
 
     def _final(self, why: str) -> bool:
@@ -274,7 +319,11 @@ class Actor:
             version=version,
             params=self.policy.params,
             spec=self.spec,
-            meta={"experiment": self.experiment.name, "hash": self.experiment.hash},
+            meta={
+                "experiment": self.experiment.name,
+                "hash": self.experiment.hash,
+                "trunk": self.policy.trunk,
+            },
         )
         self.run.write(self.run.actor_final, {"version": version, "why": why})
         self.client.report("final_started", {"version": version, "why": why})
@@ -311,10 +360,11 @@ class Actor:
 
         self.evaluation_done, self.evaluation_total = 0, len(seeds)
         result = evaluate(
-            lambda obs: self.policy.act(obs, deterministic=True),
+            lambda obs: self.policy.choose(obs, deterministic=True),
             self.env,
             seeds,
             on_episode=on_episode,
+            on_reset=self.policy.begin,
             should_stop=lambda: self.stop.is_set() or failures > failures_allowed,
         )
         self.evaluation_total = 0
@@ -423,4 +473,9 @@ class Actor:
 
 def run_actor(experiment: Experiment, **options: Any) -> dict[str, Any]:
     """Make an Actor and run it to its end; see `Actor` for the options."""
-    return Actor(experiment, **options).run_until_done()
+    try:
+        actor = Actor(experiment, **options)
+    except Interrupted as error:
+        log.info("%s", error)
+        return {"env_steps": 0, "episodes": 0, "unsent_records": 0, "finished": False}
+    return actor.run_until_done()

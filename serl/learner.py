@@ -30,11 +30,13 @@ from serl.data.prefetch import Prefetch
 from serl.data.replay import Replay
 from serl.errors import UserError
 from serl.experiment import Experiment
+from serl.eyes import Eyes
 from serl.metrics import MetricsWriter
 from serl.run_folder import RunFolder
+from serl.sight import with_trunk
 from serl.stop import FINISHED, training_over
 from serl.timing import Every, Rate
-from serl.warm_start import check_equal, networks_of, take_data
+from serl.warm_start import check_equal, networks_of, take_data, take_trunk
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +105,13 @@ class Learner:
         first_time = not self.run.version.exists()
         if init_from is not None:
             check_equal(RunFolder(init_from), experiment)
+            take_trunk(RunFolder(init_from), self.run)
             if with_data and first_time:
                 take_data(RunFolder(init_from), self.run)
         self.spec = experiment.env.spec()
-        self.agent = experiment.agent.make(self.spec)
+        self.agent = self._agent()
+        self.eyes = Eyes.of(self.agent, self.run, experiment.seed)
+        record_spec = getattr(self.agent, "record_spec", self.spec)
         self.per_call, self.size = experiment.agent.utd_ratio, experiment.agent.batch_size
         self.state = self.agent.init(jax.random.key(experiment.seed))
         self.rng = np.random.default_rng([experiment.seed, 1])
@@ -120,9 +125,18 @@ class Learner:
                     "or choose another --run-dir."
                 )
             capacity = experiment.replay.capacity
-            self.replay = opened.enter_context(Replay(self.run.replay, self.spec, capacity))
+            layout = self.eyes.layout
+            self.replay = opened.enter_context(
+                Replay(
+                    self.run.replay,
+                    record_spec,
+                    capacity,
+                    features=layout,
+                    on_ready=self._on_ready,
+                )
+            )
             self.demo_replay = opened.enter_context(
-                Replay(self.run.demo_replay, self.spec, capacity)
+                Replay(self.run.demo_replay, record_spec, capacity, features=layout)
             )
             self.base_steps = self._base_steps(given=with_data and first_time)
             self.limiter = RatioLimiter(
@@ -132,17 +146,19 @@ class Learner:
             )
             if resume or init_from is not None:
                 self._restore(init_from)
-            self.limiter.restore({"steps": self.steps, "updates": self.updates})
+            self.limiter.restore({"steps": self.steps_ready, "updates": self.updates})
             self.metrics = opened.enter_context(
                 MetricsWriter(self.run.path, "learner", wandb=wandb)
             )
             self.server = ChannelServer(
                 bind,
                 experiment.contract(),
-                self.spec,
+                record_spec,
                 self,
                 self.run_id,
                 steps=self.steps,
+                trunk=self.eyes.offer,
+                trunk_name=self.eyes.trunk_name,
                 **(rpc or {}),
             )
             self._opened = opened.pop_all()
@@ -151,6 +167,17 @@ class Learner:
     def steps(self) -> int:
         """Training env steps committed in this run: records, but the first of each episode."""
         return self.replay.records_committed - self.replay.episodes - self.base_steps
+
+    @property
+    def steps_ready(self) -> int:
+        """Those of them that can be sampled: their frames have been encoded."""
+        return self.replay.steps_ready - self.base_steps
+
+    def _agent(self) -> Any:
+        """The agent; a run keeps to the trunk that "auto" was when it began."""
+        known = self.run.trunk_name
+        name = self.run.read(known)["name"] if known.exists() else None
+        return with_trunk(self.experiment.agent, name).make(self.spec)
 
     def _base_steps(self, given: bool) -> int:
         """Steps in the replay that another run made (--with-data); noted before serving begins."""
@@ -163,11 +190,14 @@ class Learner:
     # The channel's sink: called on its threads.
 
     def append(self, actor_id: str, records: np.ndarray) -> int:
-        """Commit records and count the env steps among them. Returns how many were new."""
+        """Commit records. Returns how many were new."""
         new = self.replay.append(actor_id, records)
-        self.limiter.on_steps(int(np.count_nonzero(records["index"][len(records) - new :])))
         self.server.set_allowance(self.limiter.step_allowance())
         return new
+
+    def _on_ready(self, steps: int) -> None:
+        """So many more env steps can be sampled: committed, and their frames encoded."""
+        self.limiter.on_steps(steps)
 
     def high_water(self, actor_id: str) -> tuple[int, int] | None:
         """The newest committed (episode, index) of an actor."""
@@ -182,6 +212,7 @@ class Learner:
             self.server.start()
             self._opened.callback(self.server.close)
             log.info("learner listens on port %d, run %s", self.server.port, self.run_id)
+            self.eyes.open(self._opened, [self.replay, self.demo_replay])
             self._warm_up()
             self._load_demos()
             self._publish()
@@ -201,6 +232,7 @@ class Learner:
         batches: Prefetch[Any] | None = None
         try:
             while not self._over():
+                self.eyes.check()
                 if self._wait_turn():
                     batches = batches or self._batches()
                     self.phase = "training"
@@ -233,20 +265,29 @@ class Learner:
             demo_fraction=config.demo_fraction,
             n_step=config.n_step,
             discount=self.experiment.agent.discount,
+            features=self.eyes.layout is not None,
+            stack=self.eyes.stack,
         )
 
         def draw(rng: np.random.Generator) -> Batch:
-            return Batch(**sampler.sample(rng, self.per_call, self.size))
+            return Batch(**self.eyes.look(rng, sampler.sample(rng, self.per_call, self.size)))
 
         return Prefetch(draw, np.random.default_rng(self.rng.bit_generator))
 
     def _wait_turn(self) -> bool:
         """True when the limiter lets the learner update; else wait a little and say for what."""
+        unseen = self.demo_replay.records_committed - self.demo_replay.ready
+        if unseen:
+            self.phase = f"encoding demonstrations: {unseen} records to go"
+            self.stop.wait(0.05)
+            return False
         if self.limiter.wait_may_update(self.per_call, timeout_s=0.2):
             return True
         need = self.experiment.replay.start_records
         if self.steps < need:
             self.phase = f"waiting for data: {self.steps} of {need} steps"
+        elif self.steps_ready < self.steps:
+            self.phase = f"encoding frames: {self.steps - self.steps_ready} steps to go"
         else:
             self.phase = "waiting for actors: updates are ahead of env steps"
         return False
@@ -284,11 +325,13 @@ class Learner:
         for problem in damaged:
             log.warning("%s", problem)
         load_into(self.demo_replay, episodes)
+        self.eyes.remember(self.demos, self.demo_replay, episodes)
 
     def _warm_up(self) -> None:
         """Compile the update before the first batch is due; the state is left as it is."""
         self.phase = "compiling the update"
         self._on_status(self.status())
+        self.eyes.compile()
         self.agent.compile(self.state)
 
     # Giving policies out.
@@ -331,7 +374,12 @@ class Learner:
         if score <= self.best_gate or params is None:
             return
         self.best_gate = score
-        meta = {"experiment": self.experiment.name, "hash": self.experiment.hash, "gate": score}
+        meta = {
+            "experiment": self.experiment.name,
+            "hash": self.experiment.hash,
+            "gate": score,
+            "trunk": self.eyes.trunk_id,
+        }
         version = int(gate["version"])
         save_policy(self.run.best_policy, version=version, params=params, spec=self.spec, meta=meta)
         self._save_best = True
@@ -381,6 +429,7 @@ class Learner:
             "demos": self.demo_replay.episodes,
             "policy_version": self.version,
             "shortfall_updates": self.limiter.shortfall,
+            **self.eyes.metrics(),
             "wall_s": self.wall_s,
             "actors": len(self.server.actors()),
             "port": self.server.port,

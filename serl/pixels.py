@@ -5,13 +5,14 @@ Shared by actor, channel, replay and learner. Plain NumPy: no JAX.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serl.errors import UserError
 from serl.types import ArraySpec, Spec
 
 FEATURE = "feature."
@@ -24,6 +25,23 @@ TRUNK_NUMBER = "feature.trunk"
 def images(spec: Spec) -> tuple[ArraySpec, ...]:
     """The image observations of a spec, in order: uint8 (H, W, 3)."""
     return tuple(a for a in spec.observation if a.dtype == "uint8" and len(a.shape) == 3)
+
+
+def check_frames(arrays: Sequence[ArraySpec], obs: Mapping[str, Any]) -> None:
+    """UserError, one line, unless each camera's frame is of the shape and dtype of its spec."""
+    for array in arrays:
+        if array.name not in obs:
+            raise UserError(
+                f"observation {array.name!r}, a camera's frame, is missing; the env gave "
+                f"{', '.join(obs)}. Check the cameras in the experiment."
+            )
+        frame = np.asarray(obs[array.name])
+        if frame.shape != array.shape or frame.dtype != array.dtype:
+            raise UserError(
+                f"observation {array.name!r} is {frame.dtype} {frame.shape}; a frame of this "
+                f"experiment is {array.dtype} {array.shape}. Check the camera's size and crop; "
+                "nothing was stored for this step."
+            )
 
 
 def record_spec(spec: Spec, feature_shape: tuple[int, int, int]) -> Spec:

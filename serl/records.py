@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serl.errors import UserError
+from serl.pixels import FEATURE, check_frames, images
 from serl.types import RewardSource, Source, Spec, record_dtype
 
 Records = NDArray[Any]
@@ -30,13 +31,21 @@ class RecordBuilder:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.dtype = record_dtype(spec)
+        self._images = images(spec)
+        self._extras = [a.name for a in spec.extras if not a.name.startswith(FEATURE)]
         self._episode = 0
         self._index = 0
 
-    def first(self, episode: int, obs: Mapping[str, Any], info: Mapping[str, Any]) -> Records:
+    def first(
+        self,
+        episode: int,
+        obs: Mapping[str, Any],
+        info: Mapping[str, Any],
+        seen: Mapping[str, Any] | None = None,
+    ) -> Records:
         """Record 0: the observation of a reset, which no action led to."""
         self._episode, self._index = episode, 0
-        record = self._blank(obs, info)
+        record = self._blank(obs, info, seen or {})
         record["policy_version"] = -1
         return record
 
@@ -51,8 +60,12 @@ class RecordBuilder:
         info: Mapping[str, Any],
         source: Source = Source.POLICY,
         policy_version: int = -1,
+        seen: Mapping[str, Any] | None = None,
     ) -> Records:
         """The next record: `action` led to `obs`.
+
+        Args:
+            seen: features of `obs`, by the names of their extras (serl.pixels).
 
         Raises:
             UserError: the reward is not a finite number.
@@ -60,7 +73,7 @@ class RecordBuilder:
         if not np.isfinite(reward):
             raise UserError(f"the env returned reward {reward}; it must be a finite number.")
         self._index += 1
-        record = self._blank(obs, info)
+        record = self._blank(obs, info, seen or {})
         record["action"] = info.get("executed_action", action)
         record["requested_action"] = info.get("requested_action", action)
         record["reward"] = reward
@@ -72,11 +85,14 @@ class RecordBuilder:
         record["policy_version"] = policy_version
         record["reward_source"] = int(info.get("reward_source", RewardSource.ENV))
         record["reward_version"] = int(info.get("reward_version", 0))
-        for extra in self.spec.extras:
-            record[f"extra/{extra.name}"] = info[f"extra/{extra.name}"]
+        for name in self._extras:
+            record[f"extra/{name}"] = info[f"extra/{name}"]
         return record
 
-    def _blank(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> Records:
+    def _blank(
+        self, obs: Mapping[str, Any], info: Mapping[str, Any], seen: Mapping[str, Any]
+    ) -> Records:
+        check_frames(self._images, obs)
         record = np.zeros(1, self.dtype)
         record["episode"], record["index"] = self._episode, self._index
         for array in self.spec.observation:
@@ -84,6 +100,8 @@ class RecordBuilder:
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise UserError(_not_finite(array.name, array.fields, value))
             record["obs/" + array.name] = value
+        for name, features in seen.items():
+            record["extra/" + name] = features
         record["weight"] = info.get("weight", 1.0)
         record["stamp_mono_ns"] = info.get("stamp_mono_ns", time.monotonic_ns())
         record["stamp_wall_ns"] = time.time_ns()

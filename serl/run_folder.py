@@ -40,6 +40,9 @@ class RunFolder:
         self.base = self.path / "base.json"
         self.best_policy = self.path / "checkpoints" / "best.safetensors"
         self.actor_final = self.path / "actor_final.json"
+        self.trunk = self.path / "trunk.safetensors"
+        self.trunks = self.path / "trunks"
+        self.trunk_name = self.path / "trunk.json"
         self.learner_final = self.path / "learner_final.json"
 
     def open_as(self, experiment: Experiment) -> str:
@@ -73,6 +76,10 @@ class RunFolder:
             },
         )
         return run_id
+
+    def trunk_files(self, trunk: str) -> list[Path]:
+        """Where the trunk of this id may lie: as its learner keeps it, or as its actor got it."""
+        return [self.trunk, self.trunks / f"{trunk}.safetensors"]
 
     def read(self, file: Path) -> Any:
         """A JSON file of this run. Raises CorruptFile naming it."""

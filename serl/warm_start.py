@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from serl.checkpoint import Checkpoints
-from serl.errors import SpecMismatch, UserError
+from serl.errors import SpecMismatch, UserError, writing
 from serl.experiment import Experiment
 from serl.run_folder import RunFolder
 from serl.types import first_difference
@@ -42,6 +42,15 @@ def networks_of(source: RunFolder, fresh: Any) -> Any:
             raise UserError(f"--init-from {source.path} holds no checkpoint yet.")
         state, _ = checkpoints.restore(None, fresh)
     return state.replace(key=fresh.key)
+
+
+def take_trunk(source: RunFolder, target: RunFolder) -> None:
+    """Copy the frozen trunk that the other run's networks have learned to see through."""
+    for name in ("trunk", "trunk_name"):
+        theirs, ours = getattr(source, name), getattr(target, name)
+        if theirs.exists() and not ours.exists():
+            with writing(ours):
+                shutil.copyfile(theirs, ours)
 
 
 def take_data(source: RunFolder, target: RunFolder) -> None:

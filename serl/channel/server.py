@@ -69,10 +69,9 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OfferedTrunk:
-    """A frozen trunk that actors may fetch: `FrozenTrunk.id` and name, and its file."""
+    """A frozen trunk that actors may fetch: `FrozenTrunk.id`, and its file."""
 
     id: str
-    name: str
     file: Path
 
 
@@ -96,6 +95,8 @@ class ChannelServer:
         run_id: issued to the actors' spools.
         steps: env steps of this run committed before (after a resume), for the allowance.
         trunk: what the policies see through; every version published names it.
+        trunk_name: its name (serl.networks.trunk), frozen or not, for actors whose config says
+            "auto".
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class ChannelServer:
         *,
         steps: int = 0,
         trunk: OfferedTrunk | None = None,
+        trunk_name: str = "",
         token: str | None = None,
         tls: Tls | None = None,
         insecure_lan: bool = False,
@@ -116,6 +118,7 @@ class ChannelServer:
             raise ValueError(f"trunk id {trunk.id!r} is not 16 hex digits, '-' and a precision")
         self.run_id = run_id
         self.trunk = trunk
+        self.trunk_name = trunk_name
         self.contract_json = canonical_json(contract)
         self.contract_hash = contract_hash(contract)
         self.spec_json = spec.to_json()
@@ -501,7 +504,7 @@ class _Servicer(pb_grpc.LearnerServicer):
             token=token,
             spec_json=server.spec_json,
             contract_json=server.contract_json,
-            trunk_name=server.trunk.name if server.trunk else "",
+            trunk_name=server.trunk_name,
         )
 
     def _session(self, context: Any) -> Session:

@@ -21,7 +21,7 @@ def offer(kit, tmp_path):
     """A trunk's file of two and a half chunks, offered."""
     file = tmp_path / "trunk.safetensors"
     file.write_bytes(np.random.default_rng(0).bytes(server_module.CHUNK_BYTES * 5 // 2))
-    return OfferedTrunk(id=ID, name="small", file=file)
+    return OfferedTrunk(id=ID, file=file)
 
 
 def test_the_trunk_arrives_whole_before_the_first_policy_that_needs_it(kit, offer):
@@ -71,8 +71,8 @@ def test_without_a_trunk_none_is_named(kit):
     assert trunk_name(f"127.0.0.1:{server.port}") == ""
 
 
-def test_the_learner_tells_its_trunks_name_without_a_session(kit, offer):
-    server = kit.server(trunk=offer)
+def test_the_learner_tells_its_trunks_name_without_a_session(kit):
+    server = kit.server(trunk_name="small")
     assert trunk_name(f"127.0.0.1:{server.port}") == "small"
     server.close()
     assert trunk_name(f"127.0.0.1:{server.port}") is None
