@@ -9,7 +9,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 ROBOT_PYTHONS ?= 3.10 3.12 3.13
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup format lint type check test test-ros2 demo wheel robot-pc wheel-check lock clean
+.PHONY: help setup format lint type check test test-ros2 demo studies wheel robot-pc wheel-check lock clean
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ test-ros2:  ## the ros2 backend on real rclpy, in docker's robot-PC image (needs
 	docker build -f docker/robot-pc.Dockerfile -t serl-robot-pc .
 	docker run --rm --init --network none --entrypoint /usr/local/bin/test-ros2 \
 		-v "$(CURDIR)/tests:/serl/tests:ro" serl-robot-pc
+
+studies: setup  ## whole trainings from pixels, hours; each seed goes on where it was stopped
+	@$(BIN)/serl bench studies $(ARGS)
 
 check: lint type  ## lint and types alone
 

@@ -1,12 +1,14 @@
 """Measure, and print one table with the machine's name.
 
 Without a name: simulation, learner and channel. `demo` and `gym` are whole trainings, one per seed,
-and skip seeds that have a result; `robot` (half an hour), `transfer`, `kills`, `soak` and `experts`
-take long too.
+and skip seeds that have a result; so are `studies`, from pixels, which fill tables in
+benchmarks/results/. `robot` (half an hour), `transfer`, `kills`, `soak` and `experts` take long too.
 
 examples:
   serl bench
   serl bench learner
+  serl bench pixels
+  serl bench studies crops weights --seeds 0 1 2
   serl bench robot --quick
   serl bench kills
   serl bench soak --minutes 30
@@ -35,7 +37,7 @@ from serl.experiment import Experiment
 USUAL = ("simulation", "learner", "channel")
 MODULES = {"learner": ("learner", "training"), "robot": ("robot", "rehearsal")}
 """Names that are more than the one file benchmarks/<name>.py: alone, and in a whole training."""
-ALL = (*USUAL, "robot", "transfer", "experts", "kills", "soak", "demo", "gym")
+ALL = (*USUAL, "pixels", "studies", "robot", "transfer", "experts", "kills", "soak", "demo", "gym")
 TAKE_MINUTES = ("soak", "rehearsal")
 
 
@@ -56,6 +58,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if args.what[:1] == ["studies"]:
+        benchmark = importlib.import_module("benchmarks.studies")
+        return benchmark.run(args.what[1:], args.seeds)
     for name in args.what:
         if name not in ALL:
             raise unknown_name("benchmark", name, ALL)
