@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,20 +87,18 @@ def run(names: Sequence[str], seeds: Sequence[int] | None) -> int:
             for case, words in study.cases.items():
                 words = (*study.words, *words, "--seed", str(seed))
                 selection = Selection.from_args(parse([study.verb, *words]).args)
-
-                def note(run: Any, result: dict[str, Any], case: str = case) -> str:
-                    append(name, study, case, run, result)
-                    return str(run.path)
-
-                code = whole_runs(study.verb, [selection], {"run": note})
+                code = whole_runs(
+                    study.verb, [selection], {"run": partial(append, name, study, case)}
+                )
                 if code:
                     return code
         print((RESULTS / f"{name}.md").read_text())
     return 0
 
 
-def append(name: str, study: Study, case: str, run: Any, result: dict[str, Any]) -> None:
-    """One row of a study's table, unless it is there: the same run is never told twice."""
+def append(name: str, study: Study, case: str, run: Any, result: dict[str, Any]) -> str:
+    """One row of a study's table, unless it is there: the same run is never told twice. Returns
+    where the run lies."""
     from launch.live import minutes
 
     file = RESULTS / f"{name}.md"
@@ -110,7 +109,7 @@ def append(name: str, study: Study, case: str, run: Any, result: dict[str, Any])
     mark = f"<!-- {run.path.parent.name}/{run.path.name} -->"
     text = file.read_text()
     if mark in text:
-        return
+        return str(run.path)
     cells = (
         case,
         result["seed"],
@@ -122,6 +121,7 @@ def append(name: str, study: Study, case: str, run: Any, result: dict[str, Any])
         f"{commit()} {mark}",
     )
     file.write_text(text + "| " + " | ".join(map(str, cells)) + " |\n")
+    return str(run.path)
 
 
 def commit() -> str:

@@ -2,7 +2,8 @@
 
 Without a name: simulation, learner and channel. `demo` and `gym` are whole trainings, one per seed,
 and skip seeds that have a result; so are `studies`, from pixels, which fill tables in
-benchmarks/results/. `robot` (half an hour), `transfer`, `kills`, `soak` and `experts` take long too.
+benchmarks/results/. `robot` (half an hour), `transfer`, `kills`, `soak` and `experts` take long
+too.
 
 examples:
   serl bench
