@@ -182,6 +182,8 @@ def example_batch(
 
     def draw(array: ArraySpec) -> NDArray[Any]:
         shape = (*leading, *array.shape)
+        if array.dtype == "bfloat16":
+            return rng.standard_normal(shape, np.float32).astype(jnp.bfloat16)
         if np.issubdtype(array.dtype, np.floating):
             return rng.standard_normal(shape).astype(array.dtype)
         return rng.integers(0, 2, shape).astype(array.dtype)

@@ -34,6 +34,10 @@ class ImageConfig:
     """One of POOLINGS: how (h, w, C) becomes a vector."""
     embeddings: int = 8
     """Learned spatial maps per channel, for pooling "spatial_embeddings" (SERL's 8)."""
+    actor_minibatches: int = 1
+    """Of a call's U minibatches, how many the actor's step sees, the last ones; 0 is all, as
+    without images. SERL: 1."""
+
     bottleneck: int = 256
     """Width of one camera's code."""
     state_code: int = 64
@@ -47,6 +51,7 @@ class ImageConfig:
         check_range("image.crops", self.crops, 0, 64)
         check_range("image.shift_px", self.shift_px, 0, 32)
         check_range("image.stack", self.stack, 1, 16)
+        check_range("image.actor_minibatches", self.actor_minibatches, 0, 2**20)
         check_range("image.dropout", self.dropout, 0.0, 0.9)
         for name in ("embeddings", "bottleneck", "state_code"):
             check_range(f"image.{name}", getattr(self, name), 1, 4096)

@@ -29,16 +29,19 @@ from serl.agents.base import (
     check_range,
     example_batch,
 )
+from serl.agents.image_config import ImageConfig
 from serl.agents.mean_q import mean_q
 from serl.agents.optimizer import Learned, OptimizerConfig
 from serl.errors import UserError
 from serl.networks.critic import Critic, Ensemble
-from serl.networks.encoder import state_encoder
+from serl.networks.encoder import ObservationEncoder, state_encoder
+from serl.networks.image_head import CodeEncoder
 from serl.networks.mlp import MLP, PRECISIONS
 from serl.networks.norm_act import ACTIVATIONS
 from serl.networks.policy import STD_KINDS, Policy
 from serl.networks.tanh_gaussian import TanhGaussian
 from serl.networks.temperature import Temperature
+from serl.pixels import images
 from serl.types import Spec
 
 
@@ -96,6 +99,9 @@ class SACConfig:
     alpha: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The temperature's optimiser."""
 
+    image: ImageConfig = field(default_factory=ImageConfig)
+    """How camera frames are seen, where the observation has any."""
+
     def __post_init__(self) -> None:
         check_range("discount", self.discount, 0.0, 1.0)
         check_range("tau", self.tau, 0.0, 1.0)
@@ -116,6 +122,11 @@ class SACConfig:
         check_choice("std_kind", self.std_kind, STD_KINDS)
 
     def make(self, spec: Spec) -> SAC:
+        """The agent: of serl.agents.image_sac where the spec has camera frames."""
+        if images(spec):
+            from serl.agents.image_sac import ImageSAC
+
+            return ImageSAC(self, spec)
         return SAC(self, spec)
 
 
@@ -162,7 +173,7 @@ class SAC:
         self.config = cfg = config
         self.spec = spec
         self.scale = ActionScale.of(spec.action)
-        encoder = state_encoder(spec)
+        encoder = self.make_encoder()
         self.policy = Policy(
             encoder=encoder,
             mlp=MLP(cfg.hidden, cfg.activation, cfg.layer_norm),
@@ -181,6 +192,29 @@ class SAC:
         self.temperature_tx = cfg.alpha.make()
         target = cfg.target_entropy
         self.target_entropy = -0.5 * self.scale.size if target is None else target
+
+    def make_encoder(self) -> ObservationEncoder | CodeEncoder:
+        """What each network makes of an observation."""
+        return state_encoder(self.spec)
+
+    @property
+    def seen_spec(self) -> Spec:
+        """The batches of `update` and the observations of `act`, as `example_batch` makes them."""
+        return self.spec
+
+    @property
+    def record_spec(self) -> Spec:
+        """What an actor's records hold: the spec, and features where the agent uses them."""
+        return self.spec
+
+    @property
+    def encodes(self) -> bool:
+        """Whether a frozen trunk comes before this agent."""
+        return False
+
+    def members(self, params: Any) -> Any:
+        """The ensemble's part of the critics' (or target critics') parameters."""
+        return params
 
     def __hash__(self) -> int:
         return hash((self.config, self.spec))
@@ -224,7 +258,7 @@ class SAC:
         """Compile `update` ahead of the first batch; `state` is left as it is."""
         cfg = self.config
         shape = (cfg.utd_ratio, cfg.batch_size)
-        batches = example_batch(self.spec, np.random.default_rng(0), shape, cfg.discount)
+        batches = example_batch(self.seen_spec, np.random.default_rng(0), shape, cfg.discount)
         jax.block_until_ready(self.update(jax.tree.map(jnp.copy, state), batches))
 
     def update_critics(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
@@ -241,11 +275,17 @@ class SAC:
         return state, jax.tree.map(jnp.mean, metrics)
 
     def update_critic(
-        self, state: SACState, minibatch: tuple[Batch, jax.Array, jax.Array, jax.Array]
+        self, state: SACState, minibatch: tuple[Any, ...]
     ) -> tuple[SACState, Metrics]:
         """One step of the critics on B rows, then one of their targets towards them."""
         batch, next_action, next_logp, key = minibatch
         y = self.critic_target(state, batch, next_action, next_logp, key)
+        return self.step_critic(state, batch, y, key)
+
+    def step_critic(
+        self, state: SACState, batch: Batch, y: jax.Array, key: jax.Array
+    ) -> tuple[SACState, Metrics]:
+        """One step of the critics towards y (B,), then one of their targets towards them."""
         grads, metrics = jax.grad(self.critic_loss, has_aux=True)(
             state.critic.params, batch, y, key
         )
@@ -268,7 +308,10 @@ class SAC:
         cfg = self.config
         subset_key, dropout_key = jax.random.split(key)
         members = sac_losses.random_members(
-            subset_key, state.target_critic_params, cfg.num_critics, cfg.num_target_critics
+            subset_key,
+            self.members(state.target_critic_params),
+            cfg.num_critics,
+            cfg.num_target_critics,
         )
         next_q = self.q(
             self.target_critics, members, batch.next_obs, next_action, dropout_key
@@ -281,7 +324,7 @@ class SAC:
     ) -> tuple[jax.Array, Metrics]:
         """Mean squared soft Bellman error of all E members against the same y."""
         q = self.q(
-            self.critics, params, batch.obs, batch.action, jax.random.fold_in(key, 1)
+            self.critics, self.members(params), batch.obs, batch.action, jax.random.fold_in(key, 1)
         )  # (E, B)
         loss = sac_losses.critic_loss(q, y, batch.weight)
         return loss, {
@@ -310,7 +353,8 @@ class SAC:
         """E[α log π - mean Q] of the rows under the policy `params`."""
         sample_key, dropout_key = jax.random.split(key)
         action, logp = self.sample(params, batch.obs, sample_key)  # (B, A), (B,)
-        q = mean_q(self.q, self.critics, state.critic.params, batch.obs, action, dropout_key)
+        members = self.members(state.critic.params)
+        q = mean_q(self.q, self.critics, members, batch.obs, action, dropout_key)
         alpha = self.alpha(state.temperature.params)
         loss, entropy = sac_losses.actor_loss(q, logp, alpha, batch.weight)
         return loss, {"actor/loss": loss, "actor/entropy": entropy, "actor/q_mean": q.mean()}

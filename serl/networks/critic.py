@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from serl.networks.encoder import ObservationEncoder
+from serl.networks.image_head import CodeEncoder
 from serl.networks.mlp import MLP, kernel_init
 
 
 class Critic(nn.Module):
     """Q(s, a): observations (..., *) and actions (..., A) to (...)."""
 
-    encoder: ObservationEncoder
+    encoder: ObservationEncoder | CodeEncoder
     mlp: MLP
 
     @nn.compact

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from serl.networks.encoder import ObservationEncoder
+from serl.networks.image_head import CodeEncoder
 from serl.networks.mlp import MLP, kernel_init
 from serl.networks.tanh_gaussian import TanhGaussian
 
@@ -20,7 +21,7 @@ action element whatever the state, or the constant `std_fixed`."""
 class Policy(nn.Module):
     """π(a|s) over actions in (-1, 1); the std is clipped to [std_min, std_max]."""
 
-    encoder: ObservationEncoder
+    encoder: ObservationEncoder | CodeEncoder
     mlp: MLP
     action_dim: int
     std_kind: str = "exp"
