@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from serl.errors import UserError
+from serl.rewards.base import ENV, refuse_own_reward, reward_contract
 from serl.types import EnvConfig, contract_hash
 
 
@@ -128,6 +129,8 @@ class Experiment:
     demos: int = 20
     """Demonstrations `serl demo` records with the scripted expert; 0 for none."""
     seed: int = 0
+    reward: str = "env"
+    """"env", or a learned one, 'classifier:PATH', which `--reward` sets (serl.rewards)."""
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     ratio: RatioConfig = field(default_factory=RatioConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
@@ -138,6 +141,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _refuse_outside("experiment", self, demos=(0, None), seed=(0, 65535))
+        refuse_own_reward(self.env, self.reward)
 
     def contract(self) -> dict[str, Any]:
         """What both sides must agree on, as JSON values."""
@@ -150,6 +154,7 @@ class Experiment:
                 "type": type(self.agent).__name__,
                 **_jsonable(dataclasses.asdict(self.agent)),
             },
+            **({} if self.reward == ENV else {"reward": reward_contract(self.reward)}),
         }
 
     def settings(self) -> dict[str, Any]:

@@ -1,17 +1,107 @@
-"""Reward sources by name, and how one is put around an env."""
+"""Reward sources by name, and how one is put around an env.
+
+A source is named 'NAME:PATH' ('classifier:runs/pick/classifier.safetensors'). `with_reward` gives
+an experiment such a source, `rewarded` puts it around the env that actor and evaluation step, and
+`reward_contract` is what actor and learner compare: the source's hash, not where it lies.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
+from serl.errors import UserError
 from serl.registry import Registry
+from serl.types import Spec
 
-REWARDS: Registry[Any] = Registry("reward source", "serl.rewards")
-"""By name ('classifier', ...): called with (path, spec), what judges an observation."""
+E = TypeVar("E")
+
+ENV = "env"
+"""The reward is the env's own."""
+
+LEARNED = "learned"
+"""`env.reward` of an env whose own success neither pays nor ends an episode."""
 
 
-def rewarded(env: Any, reward: str, spec: Any) -> Any:
-    """`env` with its reward from `reward`: 'env', or 'NAME:PATH' of a registered source."""
-    if reward == "env":
+class RewardSource(Protocol):
+    """A kind of learned reward, registered under its name."""
+
+    def version(self, path: Path) -> str:
+        """Hash of what lies there, hex, 16 digits or more. No JAX: the learner asks too."""
+        ...
+
+    def wrap(self, env: Any, path: Path, spec: Spec) -> Any:
+        """`env` with its reward, success and end judged. Raises UserError where it does not fit."""
+        ...
+
+
+REWARDS: Registry[RewardSource] = Registry("reward source", "serl.rewards")
+
+
+def rewarded(env: Any, reward: str, spec: Spec) -> Any:
+    """`env` with its reward from `reward`: 'env', or 'NAME:PATH' of a registered source.
+
+    A judged env pays 1 and terminates at success as the source sees it. Its info has `success`
+    (judged), `env_success` (the task's own, where the task can tell: never used for the reward),
+    `reward_source` and `reward_version` (the source's hash as a number).
+    """
+    if reward == ENV:
         return env
-    raise NotImplementedError
+    name, path = parse(reward)
+    refuse_own_reward(getattr(env.unwrapped, "config", None), reward)
+    return REWARDS.get(name).wrap(env, path, spec)
+
+
+def with_reward(experiment: E, reward: str) -> E:
+    """The experiment with another reward source; its env is told not to judge for itself.
+
+    Args:
+        experiment: a serl.experiment.Experiment.
+        reward: as for `rewarded`; a path is made absolute, so that child processes find it.
+    """
+    raw: Any = experiment
+    if reward == ENV:
+        if raw.reward != ENV:
+            raise UserError(f"this experiment's reward is {raw.reward}; change its file for 'env'.")
+        return experiment
+    name, path = parse(reward)
+    env = raw.env
+    if dataclasses.is_dataclass(env) and LEARNED in getattr(env, "weights", dict)():
+        env = dataclasses.replace(env, reward=LEARNED)  # type: ignore[type-var]
+    return dataclasses.replace(raw, env=env, reward=f"{name}:{path.resolve()}")
+
+
+def reward_contract(reward: str) -> dict[str, str]:
+    """What actor and learner must agree on, as JSON values."""
+    name, path = parse(reward)
+    return {"source": name, "version": REWARDS.get(name).version(path)}
+
+
+def parse(reward: str) -> tuple[str, Path]:
+    """Name and path of a source. Raises UserError for an unknown name or no path."""
+    name, colon, path = reward.partition(":")
+    REWARDS.get(name)
+    if not colon or not path:
+        raise UserError(f"reward {reward!r} needs a path: {name}:PATH, or 'env' for the env's own.")
+    return name, Path(path).expanduser()
+
+
+def refuse_own_reward(env_config: Any, reward: str) -> None:
+    """An env that ends at its own success would tell the agent what only the source may tell."""
+    own = getattr(env_config, "reward", None)
+    if reward != ENV and own not in (LEARNED, None):
+        raise UserError(
+            f"reward is {reward} but env.reward is {own!r}: the task's own success would end "
+            "episodes. Set env.reward to 'learned'; the flag --reward does."
+        )
+    if reward == ENV and own == LEARNED:
+        raise UserError(
+            "env.reward is 'learned' but no reward source is given: nothing would ever be paid. "
+            "Give --reward classifier:PATH, or env.reward another value."
+        )
+
+
+def version_number(version: str) -> int:
+    """A hash as the `reward_version` of a record: its first 15 hex digits."""
+    return int(version[:15], 16)

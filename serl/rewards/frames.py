@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from serl.data.demos import DAMAGE
 from serl.errors import CorruptFile, SpecMismatch, UserError, writing
 from serl.pixels import images
-from serl.types import ArraySpec, first_difference
+from serl.types import ArraySpec, Spec, first_difference
 
 FORMAT = 1
 NAME = re.compile(r"episode_(\d{6,})\.npz")
@@ -47,15 +47,19 @@ class View:
     @staticmethod
     def of(env_config: Any) -> View:
         """From an env's config. Raises UserError when it observes no pictures."""
-        spec = env_config.spec()
-        told = {c["name"]: c for c in env_config.contract().get("cameras", ())}
-        cameras = {a.name: {"shape": list(a.shape), **told.get(a.name, {})} for a in images(spec)}
-        if not cameras:
+        return View.of_spec(env_config.spec(), env_config.contract().get("cameras", ()))
+
+    @staticmethod
+    def of_spec(spec: Spec, cameras: Sequence[Mapping[str, Any]] = ()) -> View:
+        """From a spec, and what a config says of each camera, its name included."""
+        told = {c["name"]: c for c in cameras}
+        views = {a.name: {"shape": list(a.shape), **told.get(a.name, {})} for a in images(spec)}
+        if not views:
             raise UserError(
                 "this env has no camera, and a classifier looks at frames: take the task's pixel "
                 "version (--pixels), or give env.cameras."
             )
-        return View(cameras=json.loads(json.dumps(cameras)))
+        return View(cameras=json.loads(json.dumps(views)))
 
     def difference(self, run: View) -> str | None:
         """The first way in which a run's cameras are not these, in words; other cameras of the

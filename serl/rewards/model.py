@@ -234,7 +234,8 @@ def _check_layout(file: Path, header: ClassifierHeader, trunk: Any, leaves: Leav
         for name, camera in header.view.cameras.items()
     }
     wanted = jax.eval_shape(network(header).init, jax.random.key(0), maps)["params"]
-    shapes = {name: leaf.shape for name, leaf in flatten_dict(dict(wanted), sep="/").items()}
+    flat: dict[str, Any] = flatten_dict(dict(wanted), sep="/")
+    shapes = {name: leaf.shape for name, leaf in flat.items()}
     found = {name: leaf.shape for name, leaf in leaves.items()}
     if shapes != found:
         name = min(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n))
