@@ -43,7 +43,7 @@ class Columns:
         }
         self._arrays: dict[str, NDArray] = {}
         row_bytes = sum(dtype.itemsize for dtype in fields.values())
-        self._step = max(1024, GROWTH_BYTES // row_bytes)
+        self._step = max(64, GROWTH_BYTES // row_bytes)
         folder.mkdir(parents=True, exist_ok=True)
         self.rows = min(_rows_in(self._files[n], dtype) for n, dtype in fields.items())
         self.rows = min(self.rows, ring)
@@ -76,6 +76,16 @@ class Columns:
     def take(self, name: str, seqs: NDArray) -> NDArray:
         """Rows of one column, a copy of shape (*seqs.shape, *row shape)."""
         return np.take(self._arrays[name], seqs % self.ring, axis=0)
+
+    def put_part(self, name: str, seqs: NDArray, part: int, values: NDArray) -> None:
+        """Write entry `part` of the first axis of single rows of one column."""
+        self._arrays[name][seqs % self.ring, part] = values
+
+    def take_part(self, name: str, seqs: NDArray, parts: NDArray) -> NDArray:
+        """One entry of the first axis of each row, a copy of shape (*seqs.shape, *rest)."""
+        column = self._arrays[name]
+        entries = column.reshape(-1, *column.shape[2:])
+        return np.take(entries, seqs % self.ring * column.shape[1] + parts, axis=0)
 
     def span(self, name: str, start: int, stop: int) -> NDArray:
         """Rows start ... stop - 1 of one column: a view where they lie together, else a copy."""

@@ -3,17 +3,22 @@
 RLPD (arXiv:2302.02948, alg. 1) draws half of each batch from the demonstrations. Here the demo side
 is the demonstrations together with the online interventions, drawn as one pool; without either the
 whole batch is online. NumPy only: the learner moves the arrays to its device.
+
+Cameras come as frames, or as a frozen trunk's features: kept ones, or made from the frames drawn
+(`encoded`), which costs a pass of the trunk over every batch.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serl.data.replay import NoWindows, Replay, Windows
+from serl.data.features import without_features
+from serl.data.replay import Encode, NoWindows, Replay, Windows, encode_views
 from serl.errors import SpecMismatch, UserError
 from serl.types import first_difference
 
@@ -30,6 +35,8 @@ class MixedSampler:
         demo_fraction: share of each minibatch from the demo side, rounded to whole rows.
         n_step: steps of the return; cut short at the end of an episode.
         discount: gamma per step.
+        features: cameras as kept features, bfloat16 (h, w, C); the replays were made with a layout.
+        stack: T; above 1 every observation is the last T of its episode, (T, ...) oldest first.
     """
 
     def __init__(
@@ -39,6 +46,9 @@ class MixedSampler:
         demo_fraction: float = 0.5,
         n_step: int = 1,
         discount: float = 0.97,
+        *,
+        features: bool = False,
+        stack: int = 1,
     ) -> None:
         if not 0.0 <= demo_fraction <= 1.0:
             raise UserError(f"demo_fraction {demo_fraction}; it must lie in [0, 1].")
@@ -46,8 +56,9 @@ class MixedSampler:
             raise UserError(
                 f"n_step {n_step}, discount {discount}; n_step is at least 1, discount in [0, 1]."
             )
-        if demos is not None and demos.spec != online.spec:
-            here, there = (json.loads(r.spec.to_json()) for r in (online, demos))
+        specs = [without_features(r.spec) for r in (online, demos) if r is not None]
+        if specs[0] != specs[-1]:
+            here, there = (json.loads(spec.to_json()) for spec in specs)
             raise SpecMismatch(
                 f"demonstrations and experiment differ ({first_difference(here, there)}). Record "
                 "demos with this experiment."
@@ -57,7 +68,9 @@ class MixedSampler:
         self.demo_fraction = demo_fraction
         self.n_step = n_step
         self.discount = discount
-        spec = online.spec
+        self._options: dict[str, Any] = {"whole": False, "ends": True, "features": features}
+        self._options["stack"] = stack if stack > 1 else None
+        spec = specs[0]
         self._fields = (
             *(f"obs/{a.name}" for a in spec.observation),
             "action",
@@ -96,7 +109,7 @@ class MixedSampler:
     def _draw(self, rng: np.random.Generator, replay: Replay, where: str, count: int) -> Any:
         try:
             windows = replay.sample(
-                rng, (count,), self.n_step, where, self._fields, whole=False, ends=True
+                rng, (count,), self.n_step, where, self._fields, **self._options
             )
         except NoWindows:
             if where == "all":
@@ -129,6 +142,36 @@ def transitions(windows: Windows, discount: float) -> Minibatches:
             k.removeprefix("extra/"): x[:, 0] for k, x in steps.items() if k.startswith("extra/")
         },
     }
+
+
+def encoded(
+    rng: np.random.Generator,
+    batch: Minibatches,
+    cameras: Sequence[str],
+    encode: Encode,
+    shift_px: int,
+) -> Minibatches:
+    """`batch` with each camera's frames (U, B, [T,] H, W, 3) shifted at random and encoded.
+
+    Obs and next_obs, and each camera, have shifts of their own; a stack of T frames shares one.
+    """
+    import ml_dtypes
+
+    out = dict(batch)
+    for side in ("obs", "next_obs"):
+        frames = [batch[side][camera] for camera in cameras]
+        views = [x.reshape(-1, *x.shape[-3:]) for x in frames]
+        offsets = []
+        for x, view in zip(frames, views, strict=True):
+            drawn = rng.integers(0, 2 * shift_px + 1, (*x.shape[:2], 2), dtype=np.int32)
+            offsets.append(drawn.reshape(-1, 2).repeat(len(view) // drawn[..., 0].size, axis=0))
+        made = encode_views(encode, views, offsets)
+        features = {
+            camera: found.view(ml_dtypes.bfloat16).reshape(*x.shape[:-3], *found.shape[1:])
+            for camera, x, found in zip(cameras, frames, made, strict=True)
+        }
+        out[side] = {**batch[side], **features}
+    return out
 
 
 def _places(rng: np.random.Generator, utd: int, batch: int, share: int) -> NDArray[np.int64]:

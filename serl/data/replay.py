@@ -5,6 +5,9 @@ compressed segments (frames.py), and what is committed in a journal (journal.py)
 rows where no live row lies, then one journal line, and only then evicts and publishes in memory: a
 process killed at any instruction leaves exactly the journalled rows. Every few seconds the rows are
 flushed to the disk, then a mark is journalled: a host crash costs what came after the last mark.
+
+With a feature layout, what a frozen trunk makes of the frames is kept too (features.py), and rows
+can be sampled once they, and all rows before them, have a first crop.
 """
 
 from __future__ import annotations
@@ -14,16 +17,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serl.data.columns import Columns
+from serl.data.features import FeatureStore, forget_uncommitted, without_features
 from serl.data.folder import JOURNAL, Settings, disk_error, hold_folder, open_settings
-from serl.data.frames import FrameStore, Layout
+from serl.data.frames import FrameStore, Layout, Segment
 from serl.data.index import WindowIndex
 from serl.data.journal import Actor, Journal, boot_id, recover
 from serl.data.keeper import Keeper
@@ -38,6 +44,7 @@ from serl.data.records import (
 from serl.data.stack import stacked
 from serl.data.windows import NoWindows, Windows, both_ends, walk
 from serl.errors import UserError
+from serl.pixels import FeatureLayout, crop_offsets
 from serl.types import Spec, record_dtype
 
 log = logging.getLogger(__name__)
@@ -50,6 +57,10 @@ SLACK = 16_384
 """Rows of the ring beyond `capacity`, so that new rows never overwrite one that a restart after a
 host crash may still need. At 4000 records/s it is 4 s: one flush."""
 WAIT_NOTE_S = 10.0
+
+Encode = Callable[[NDArray[np.uint8], NDArray[np.int32]], NDArray[np.uint16]]
+"""Features (n, h, w, C), as bfloat16 bits, of the crops that begin at `offsets` (n, 2) of frames
+(n, H, W, 3): `FrozenTrunk.encode` with its shift_px."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,9 @@ class Replay:
         spec: what a record holds; another one than the folder's raises SpecMismatch.
         capacity: records kept; the oldest go first.
         frames_budget_bytes: disk for camera frames; the oldest segments go, with their records.
+        features: crops of each frame whose features are kept. Extras that carry an actor's features
+            (serl.pixels.record_spec) go there, or nowhere; the folder may be opened with others.
+        on_ready: told how many env steps became sampleable, on the thread that made them so.
         segment_bytes: raw size of a frame segment.
         sync_s: between flushes to the disk.
     """
@@ -83,6 +97,8 @@ class Replay:
         capacity: int = 1_000_000,
         frames_budget_bytes: int = 50_000_000_000,
         *,
+        features: FeatureLayout | None = None,
+        on_ready: Callable[[int], None] | None = None,
         segment_bytes: int = 128 << 20,
         sync_s: float = SYNC_S,
     ) -> None:
@@ -92,9 +108,16 @@ class Replay:
         self.spec = spec
         self.capacity = capacity
         self.dtype = record_dtype(spec)
+        self.layout = features
+        self.on_ready = on_ready
+        self._plain_spec = without_features(spec)
+        self._plain_dtype = record_dtype(self._plain_spec)
         self._budget = frames_budget_bytes
         self._frame_fields = frame_fields(spec)
-        self._row_fields = tuple(n for n in field_names(self.dtype) if n not in self._frame_fields)
+        self._row_fields = tuple(
+            n for n in field_names(self._plain_dtype) if n not in self._frame_fields
+        )
+        self._features: FeatureStore | None = None
         self._segment_bytes = segment_bytes
         self._append_lock = threading.RLock()
         self._lock = threading.Lock()
@@ -115,12 +138,14 @@ class Replay:
         """Commit what is new of `records` and say how many that was.
 
         Safe to repeat: what is at or below the actor's high-water mark is dropped. Any thread.
+        Records of the spec without the extras that carry features are as good.
 
         Raises:
             BadRecord: something is wrong with a record, named by its field; nothing was written.
             UserError: the disk is full; what was committed stays, and a later call may succeed.
         """
-        rows = check_records(records, self.dtype)
+        plain = getattr(records, "dtype", None) == self._plain_dtype
+        rows = check_records(records, self._plain_dtype if plain else self.dtype)
         if not 0 < len(actor_id) <= 256:
             raise BadRecord(f"actor id of {len(actor_id)} characters; allowed are 1 to 256.")
         with self._append_lock:
@@ -134,6 +159,8 @@ class Replay:
                 return 0
             check_order(rows["episode"], rows["index"], last)
             piece = min(self._slack, self.capacity)
+            if self._features is not None:
+                piece = min(piece, self._features.slack)
             try:
                 for start in range(0, len(rows), piece):
                     self._commit(actor_id, rows[start : start + piece])
@@ -190,6 +217,8 @@ class Replay:
                     self._columns.close()
                     if self._frames is not None:
                         self._frames.close()
+                    if self._features is not None:
+                        self._features.close(boot_id())
                     os.close(self._hold)
 
     def __enter__(self) -> Replay:
@@ -209,6 +238,7 @@ class Replay:
         whole: bool = True,
         ends: bool = False,
         stack: int | None = None,
+        features: bool = False,
     ) -> Windows:
         """Windows drawn uniformly, with replacement, from all that lie in the replay.
 
@@ -217,25 +247,28 @@ class Replay:
             horizon: H, steps in a window.
             where: "all", or "interventions": the first step's action was a human's.
             fields: record fields wanted; by default all but camera frames, which are read from
-                disk only when named.
+                disk only when named (and features, with `features`).
             whole: draw only windows of all H steps; otherwise draw any first step, and the window
                 ends early where its episode does (`valid`), as n-step returns want it.
             ends: observations only at both ends of the window.
             stack: T, for each observation together with the T - 1 before it: one more axis (T, ...)
                 after the window's, oldest first, an episode's first observation repeated.
+            features: cameras named in `fields` come as features (bfloat16, (h, w, C) each) of one
+                crop drawn for each observation and camera (`Windows.crops`), not as frames.
         """
         if stack is not None and stack < 1:
             raise UserError(f"a stack of {stack} frames; it must be at least 1.")
+        if features:
+            self._check_features(stack)
         shape = (shape,) if isinstance(shape, int) else shape
-        wanted = self._row_fields if fields is None else tuple(fields)
+        everything = (*self._row_fields, *(self._frame_fields if features else ()))
+        wanted = everything if fields is None else tuple(fields)
         with self._lock:
             self._check_open()
             index = self._index(where, horizon if whole else 1)
             if len(index) == 0:
                 raise NoWindows(self._too_small(where, horizon))
-            seqs, valid = walk(
-                self._columns, index.draw(rng, shape), horizon, whole, self._state.head
-            )
+            seqs, valid = walk(self._columns, index.draw(rng, shape), horizon, whole, self._ready)
             at = both_ends(seqs) if ends else seqs
             if stack is not None:
                 at = stacked(self._columns, at, stack, self._state.tail)
@@ -251,13 +284,104 @@ class Replay:
                 else:
                     steps[name] = np.moveaxis(self._columns.take(name, seqs[1:]), 0, len(shape))
             frames = [n for n in self._frame_fields if n in wanted]
-            pinned = self._frames.pin(at) if frames and self._frames is not None else {}
+            pinned: Mapping[int, Segment] = {}
+            crops: dict[str, NDArray] = {}
+            if features and frames and self._features is not None:
+                crops = self._features.draw(rng, at, stack is not None)
+            elif frames and self._frames is not None:
+                pinned = self._frames.pin(at)
         for name in frames:
             assert self._frames is not None
-            obs[name[4:]] = np.moveaxis(self._frames.read(at, name, pinned), 0, len(shape))
+            if self._features is not None and name[4:] in crops:
+                values = self._features.read(name[4:], at, crops[name[4:]])
+            else:
+                values = self._frames.read(at, name, pinned)
+            obs[name[4:]] = np.moveaxis(values, 0, len(shape))
+        if crops and self._features is not None and not self._features.holds(at):
+            # some were overwritten while they were read: more than the ring's slack was committed
+            options: dict[str, Any] = {"whole": whole, "ends": ends, "stack": stack}
+            return self.sample(rng, shape, horizon, where, fields, features=True, **options)
         return Windows(
-            np.moveaxis(seqs, 0, len(shape)), np.moveaxis(valid, 0, len(shape)), obs, steps
+            np.moveaxis(seqs, 0, len(shape)),
+            np.moveaxis(valid, 0, len(shape)),
+            obs,
+            steps,
+            {camera: np.moveaxis(drawn, 0, len(shape)) for camera, drawn in crops.items()},
         )
+
+    def encode_next(self, encode: Encode, rows: int = 32, *, first_only: bool = False) -> int:
+        """Encode one more crop of up to `rows` rows that lack some; says how many crops were made.
+
+        Every row gets its first crop before any gets its second. Any thread; frames are read and
+        encoded outside locks, and rows evicted meanwhile are left out.
+
+        Args:
+            first_only: only rows that have no crop yet.
+        """
+        store, frames = self._features, self._frames
+        if store is None or frames is None:
+            return 0
+        with self._lock:
+            if self._closed:
+                return 0
+            head, tail = self._state.head, self._state.tail
+            seqs, crop = store.next_rows(tail, head, rows, first_only)
+            if not len(seqs):
+                return 0
+            offsets = self._offsets(seqs)[:, :, crop]  # (n, cameras, 2)
+            pinned = frames.pin(seqs)
+        cameras = store.layout.cameras
+        views = [frames.read(seqs, f"obs/{camera}", pinned) for camera in cameras]
+        made = encode_views(encode, views, np.moveaxis(offsets, 1, 0))
+        with self._lock:
+            if self._closed:
+                return 0
+            kept = store.store(seqs, crop, dict(zip(cameras, made, strict=True)), self._state.tail)
+            steps = self._advance()
+        self._tell(steps)
+        return kept * len(cameras)
+
+    def crops_of(self, seqs: NDArray[np.int64]) -> dict[str, NDArray[np.uint16]] | None:
+        """All K crops of rows, by camera (n, K, h, w, C); None while one is missing or gone."""
+        store = self._features
+        with self._lock:
+            self._check_open()
+            if store is None or (store.counts(seqs) < store.layout.crops).any():
+                return None
+            if (seqs < self._state.tail).any():
+                return None
+            return store.all_crops(seqs)
+
+    def put_crops(self, seqs: NDArray[np.int64], crops: Mapping[str, NDArray[np.uint16]]) -> None:
+        """Give rows crops made before, as `crops_of` returns them; crops they have stay."""
+        store = self._features
+        if store is None:
+            return
+        with self._lock:
+            self._check_open()
+            for k in range(store.layout.crops):
+                made = {camera: values[:, k] for camera, values in crops.items()}
+                store.store(seqs, k, made, self._state.tail)
+            steps = self._advance()
+        self._tell(steps)
+
+    def rows_of(self, actor_id: str, episode: int) -> NDArray[np.int64]:
+        """Sequence numbers of what is kept of one episode, in order."""
+        with self._lock:
+            self._check_open()
+            actor, tail, head = self._state.actors.get(actor_id), self._state.tail, self._state.head
+            if actor is None or head == tail:
+                return np.empty(0, np.int64)
+            theirs = self._columns.span("actor", tail, head) == actor.number
+            theirs &= self._columns.span("episode", tail, head) == episode
+            return np.flatnonzero(theirs) + tail
+
+    def crop_offsets(self, seqs: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Where each crop of rows `seqs` begins: (*seqs.shape, cameras, K, 2), see serl.pixels."""
+        with self._lock:
+            self._check_open()
+            found = self._offsets(seqs.reshape(-1))
+        return found.reshape(*seqs.shape, *found.shape[1:])
 
     def wait_for(self, transitions: int, timeout_s: float, what: str = "the first update") -> bool:
         """Wait until there are this many transitions; False when `timeout_s` passed before.
@@ -308,6 +432,25 @@ class Replay:
     def records_committed(self) -> int:
         """Records committed since the replay was made, evicted ones included."""
         return self._state.head
+
+    @property
+    def ready(self) -> int:
+        """Records sampleable since the replay was made, evicted ones included: as
+        `records_committed`, but for those that wait for features."""
+        return self._ready
+
+    @property
+    def steps_ready(self) -> int:
+        """Env steps among the `ready` records: all but the first of each episode."""
+        return self._ready - self._starts
+
+    @property
+    def backlog(self) -> int:
+        """Crops still to be made, over all cameras."""
+        with self._lock:
+            if self._features is None or self._closed:
+                return 0
+            return self._features.backlog(self._state.tail, self._state.head)
 
     @property
     def episodes(self) -> int:
@@ -374,6 +517,8 @@ class Replay:
         self._write_rows(head, rows, known)
         if self._frames is not None:
             self._frames.write(head, rows)
+        if self._features is not None:
+            self._features.write(head, rows)
         tail = self._next_tail(head + count)
         entry = {
             "rows": [head, count],
@@ -387,9 +532,46 @@ class Replay:
             for index in self._indexes.values():
                 if tail > state.tail:
                     index.evict(state.tail, tail, head)
-                index.extend(head, head + count, tail)
             state.commit(entry)
-            self._grown.notify_all()
+            steps = self._advance()
+        self._tell(steps)
+
+    def _advance(self) -> int:
+        """Let rows be sampled that are ready now; says how many env steps. Holds the lock."""
+        start, stop = self._ready, self._state.head
+        if self._features is not None:
+            stop = self._features.ready(max(start, self._state.tail), stop)
+        if stop == start:
+            return 0
+        for index in self._indexes.values():
+            index.extend(start, stop, self._state.tail)
+        starts = int(np.count_nonzero(self._columns.span("index", start, stop) == 0))
+        self._starts += starts
+        self._ready = stop
+        self._grown.notify_all()
+        return stop - start - starts
+
+    def _tell(self, steps: int) -> None:
+        if steps and self.on_ready is not None:
+            self.on_ready(steps)
+
+    def _offsets(self, seqs: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(n, cameras, K, 2) of rows. Holds the lock."""
+        assert self.layout is not None
+        names = {a.number: zlib.crc32(name.encode()) for name, a in self._state.actors.items()}
+        crcs = np.array([names[n] for n in range(len(names))], np.uint64)
+        actor = crcs[self._columns.take("actor", seqs)]
+        episode, index = (self._columns.take(n, seqs) for n in ("episode", "index"))
+        return crop_offsets(self.layout, actor, episode, index)
+
+    def _check_features(self, stack: int | None) -> None:
+        if self.layout is None:
+            raise UserError(f"the replay in {self.folder} keeps no features; draw frames instead.")
+        if stack is not None and stack > 1 and not self.layout.per_episode:
+            raise UserError(
+                f"stacks of {stack} frames need one crop for all of them: a feature layout with "
+                "per_episode."
+            )
 
     def _write_rows(self, head: int, rows: Records, known: Actor | None) -> None:
         columns, count = self._columns, len(rows)
@@ -433,7 +615,7 @@ class Replay:
         key = (where == "interventions", horizon)
         if key not in self._indexes:
             self._indexes[key] = WindowIndex(
-                self._columns, horizon, key[0], self._state.tail, self._state.head
+                self._columns, horizon, key[0], self._state.tail, self._ready
             )
         return self._indexes[key]
 
@@ -442,7 +624,7 @@ class Replay:
         which = " chosen by a human" if where == "interventions" else ""
         return (
             f"the replay holds no {kind} of {horizon} step(s){which} among "
-            f"{self._state.head - self._state.tail} records; wait for some (Replay.wait_for)."
+            f"{self._ready - self._state.tail} records; wait for some (Replay.wait_for)."
         )
 
     def _check_open(self) -> None:
@@ -473,7 +655,7 @@ class Replay:
     def _open_files(self) -> None:
         layout = Layout.of(self.dtype, self._frame_fields)
         asked = Settings(
-            spec=json.loads(self.spec.to_json()),
+            spec=json.loads(self._plain_spec.to_json()),
             capacity=self.capacity,
             slack=min(SLACK, max(64, self.capacity)),
             segment_rows=max(1, self._segment_bytes // max(1, layout.row_bytes)),
@@ -482,7 +664,7 @@ class Replay:
         self._slack = settings.slack
         found = recover(self.folder / JOURNAL, boot_id())
         state = found.state
-        fields = {name: self.dtype[name] for name in self._row_fields}
+        fields = {name: self._plain_dtype[name] for name in self._row_fields}
         fields |= dict.fromkeys(("prev", "next", "seq"), np.dtype("<i8"))
         fields["actor"] = np.dtype("<u4")
         self._columns = Columns(self.folder / "columns", fields, self.capacity + self._slack)
@@ -493,10 +675,37 @@ class Replay:
             state.tail = max(state.tail, self._frames.first_row(state.head))
         state.tail = self._columns.first_intact(state.tail, state.head)
         self._state = state
+        self._open_features()
         self._durable = found.durable
         self._journal = Journal(self.folder / JOURNAL, found.lines)
         if found.lines > JOURNAL_LINES or not found.same_boot:
             self._fold_journal()
+
+    def _open_features(self) -> None:
+        state, folder, layout = self._state, self.folder / "features", self.layout
+        self._ready, self._starts = state.head, state.episodes
+        if layout is None:
+            forget_uncommitted(folder, state.head)
+            return
+        unknown = [c for c in layout.cameras if f"obs/{c}" not in self._frame_fields]
+        if unknown:
+            raise UserError(f"features of {unknown[0]!r}, which is no camera of this replay.")
+        self._features = FeatureStore(folder, layout, self.capacity, state.head, boot_id())
+        ready = self._features.ready(state.tail, state.head)
+        if ready < state.head:
+            waiting = self._columns.span("index", ready, state.head)
+            self._starts -= int(np.count_nonzero(waiting == 0))
+        self._ready = ready
+
+
+def encode_views(
+    encode: Encode, views: Sequence[NDArray[np.uint8]], offsets: Sequence[NDArray[np.int32]]
+) -> list[NDArray[np.uint16]]:
+    """Features of each camera's frames, in one call where all frames have one shape."""
+    if len({view.shape[1:] for view in views}) > 1:
+        return [encode(view, at) for view, at in zip(views, offsets, strict=True)]
+    made = encode(np.concatenate(views), np.concatenate(offsets))
+    return np.split(made, np.cumsum([len(view) for view in views])[:-1])
 
 
 def _outcome(last: np.void, running: bool) -> str:

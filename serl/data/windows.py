@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Windows:
     after the last one that exists. Stacks of T frames have T next: (*shape, H + 1, T, ...)."""
     steps: dict[str, NDArray[Any]]
     """{record field: (*shape, H, ...)}: action, reward, ..., extra/<name> of each step."""
+    crops: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    """{camera: (*shape, H + 1)}, with `ends` (*shape, 2): the crop whose features are in `obs`."""
 
 
 def walk(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from serl.pixels import FEATURE, FeatureLayout, bits, record_spec, shifted
 from serl.types import ArraySpec, Source, Spec, record_dtype
 
 ACTION = ArraySpec(name="action", shape=(2,), dtype="float32", low=-1.0, high=1.0)
@@ -51,6 +52,41 @@ def records(spec: Spec, actor: int, episode: int, first: int, count: int) -> np.
         if name.startswith("extra/"):
             rows[name] = -index[:, None]
     return rows
+
+
+TRUNK = "00000000000000aa-float32"
+
+
+def layout(crops: int = 3, **changes) -> FeatureLayout:
+    """Features of both cameras of `image_spec`, as `encode` makes them."""
+    defaults = {"trunk": TRUNK, "cameras": ("front", "wrist"), "shape": (2, 2, 3), "shift_px": 1}
+    return FeatureLayout(crops=crops, **{**defaults, **changes})
+
+
+def encode(frames: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """A trunk that costs nothing: the means of a frame's quarters, of frames shifted by 1 pixel."""
+    seen = shifted(frames, offsets, 1).astype(np.float32)
+    half = (seen.shape[1] // 2, seen.shape[2] // 2)
+    rows = [seen[:, : half[0]], seen[:, half[0] :]]
+    means = [
+        [part[:, :, : half[1]].mean((1, 2)), part[:, :, half[1] :].mean((1, 2))] for part in rows
+    ]
+    import ml_dtypes
+
+    return bits(np.moveaxis(np.array(means), 2, 0).astype(ml_dtypes.bfloat16))
+
+
+def wide(rows: np.ndarray, number: int, right: bool = True) -> np.ndarray:
+    """Records of `image_spec` with an actor's features, or with wrong ones."""
+    spec = record_spec(image_spec(), (2, 2, 3))
+    out = np.full(len(rows), 0, record_dtype(spec))
+    for name in rows.dtype.names or ():
+        out[name] = rows[name]
+    out["extra/feature.trunk"] = number
+    for camera in ("front", "wrist"):
+        middle = np.ones((len(rows), 2), np.int32)
+        out[f"extra/{FEATURE}{camera}"] = encode(rows[f"obs/{camera}"], middle) if right else 12345
+    return out
 
 
 class Naive:
@@ -98,7 +134,14 @@ class Naive:
 def kit() -> SimpleNamespace:
     """The helpers of this file, for tests and for hypothesis alike."""
     return SimpleNamespace(
-        state_spec=state_spec, image_spec=image_spec, records=records, Naive=Naive
+        state_spec=state_spec,
+        image_spec=image_spec,
+        records=records,
+        Naive=Naive,
+        layout=layout,
+        encode=encode,
+        wide=wide,
+        wide_spec=lambda: record_spec(image_spec(), (2, 2, 3)),
     )
 
 
