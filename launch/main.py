@@ -34,6 +34,10 @@ VERBS = {
     "replay-demo": Verb("launch.replay_demo", "play a stored episode back and compare"),
     "robot-server": Verb("launch.robot_server", "serve an arm, simulated or real, with its limits"),
     "robot": Verb("launch.robot", "an operator's words to a robot server: look, move, set, stop"),
+    "cameras": Verb(
+        "launch.cameras", "cameras: what is connected, what they show, what is cropped"
+    ),
+    "classifier": Verb("launch.classifier", "rewards from pictures: record, label, train, test"),
     "list": Verb("launch.list", "tasks, agents, backends, examples, runs, settings"),
     "doctor": Verb("launch.doctor", "check this machine, or the way to a learner or a robot"),
     "bench": Verb("launch.bench", "measure speed, the channel, experts, whole trainings"),

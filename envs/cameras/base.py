@@ -108,3 +108,17 @@ class CameraKind(Protocol):
 
 CAMERAS: Registry[CameraKind] = Registry("camera", "envs.cameras")
 """Kinds by name: "realsense", "opencv", "video"."""
+
+
+def told_modes(modes: Sequence[tuple[int, int, int]]) -> str:
+    """Modes in a line: "320 x 240 at 30 and 60 Hz; 640 x 480 at 30 Hz"."""
+    rates: dict[tuple[int, int], list[int]] = {}
+    for width, height, fps in sorted(set(modes)):
+        rates.setdefault((width, height), []).append(fps)
+    return (
+        "; ".join(
+            f"{width} x {height} at {' and '.join(map(str, fps))} Hz"
+            for (width, height), fps in rates.items()
+        )
+        or "nothing"
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.cameras.base import CAMERAS, CameraLost, Found, Frame
+from envs.cameras.base import CAMERAS, CameraLost, Found, Frame, told_modes
 from envs.cameras.capture import CapturingCamera
 from envs.cameras.clock import DeviceClock, from_wall_clock
 
@@ -140,20 +140,6 @@ class RealSenseCamera(CapturingCamera):
         if sensor.supports(rs.option.enable_auto_exposure):
             sensor.set_option(rs.option.enable_auto_exposure, 0)
         sensor.set_option(rs.option.exposure, self.exposure_us / unit_us)
-
-
-def told_modes(modes: Sequence[tuple[int, int, int]]) -> str:
-    """Modes in a line: "320 x 240 at 30 and 60 Hz; 640 x 480 at 30 Hz"."""
-    rates: dict[tuple[int, int], list[int]] = {}
-    for width, height, fps in sorted(set(modes)):
-        rates.setdefault((width, height), []).append(fps)
-    return (
-        "; ".join(
-            f"{width} x {height} at {' and '.join(map(str, fps))} Hz"
-            for (width, height), fps in rates.items()
-        )
-        or "nothing"
-    )
 
 
 def connected() -> list[Any]:

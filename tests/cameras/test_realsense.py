@@ -8,8 +8,8 @@ import pytest
 from cameras.stands import FPS, HEIGHT, WIDTH, SoftRealSense, soft_realsense, until
 
 from envs.cameras import capture, realsense
-from envs.cameras.base import CAMERAS, CameraLost, StaleFrame
-from envs.cameras.realsense import RealSenseCamera, told_modes
+from envs.cameras.base import CAMERAS, CameraLost, StaleFrame, told_modes
+from envs.cameras.realsense import RealSenseCamera
 
 pytest.importorskip("pyrealsense2", reason="no pyrealsense2, or no libusb", exc_type=ImportError)
 
