@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serl.agents.base import check_choice, check_range
 
 POOLINGS = ("spatial_embeddings", "spatial_softmax", "average", "max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """What else, beside the shift, is done to a crop of a frame; all 0, as by default, is nothing.
+
+    Crop 0, what the actor sees, stays clean. See serl.networks.augment.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    """Largest relative change of each, drawn uniformly: 0.3 is a factor of 0.7 ... 1.3."""
+    hue: float = 0.0
+    """Largest rotation of the colours, in turns."""
+    greyscale: float = 0.0
+    """Probability that a crop loses its colours."""
+    blur_px: float = 0.0
+    """Largest standard deviation of a Gaussian blur [pixels]."""
+    cutout: float = 0.0
+    """Largest side of a box of the mean colour, as a share of the frame's side."""
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation", "greyscale", "cutout"):
+            check_range(f"image.augment.{name}", getattr(self, name), 0.0, 1.0)
+        check_range("image.augment.hue", self.hue, 0.0, 0.5)
+        check_range("image.augment.blur_px", self.blur_px, 0.0, 8.0)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is done."""
+        return self != AugmentConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +59,8 @@ class ImageConfig:
     anew (slow; what others do)."""
     shift_px: int = 4
     """Largest random shift [pixels]; 0 for none. DrQ, arXiv:2004.13649."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Changes of colour and the like, of each crop but crop 0."""
     stack: int = 1
     """T frames that one observation shows, oldest first."""
 

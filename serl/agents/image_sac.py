@@ -24,6 +24,7 @@ from serl.agents.base import Batch, Metrics
 from serl.agents.optimizer import Learned
 from serl.agents.sac import SAC, SACConfig, SACState
 from serl.errors import SpecMismatch, UserError
+from serl.networks.augment import augmented
 from serl.networks.crops import random_offsets, shifted
 from serl.networks.image_head import CodeEncoder, ImageHead, ImageHeads
 from serl.networks.trunk import TRUNKS, default_trunk, feature_shape
@@ -161,14 +162,17 @@ class ImageSAC(SAC):
 
     def shift(self, obs: Observations, key: jax.Array) -> Observations:
         """Frames (B, [T,] H, W, 3) shifted by a random offset of each row and camera (DrQ,
-        arXiv:2004.13649); all T frames alike. Features come from shifted frames already."""
-        px = self.image.shift_px
-        if self.encodes or not px:
+        arXiv:2004.13649) and augmented; all T frames alike. Features come from such frames."""
+        px, augment = self.image.shift_px, self.image.augment
+        if self.encodes:
             return obs
         keys = jax.random.split(key, len(self.cameras))
         out = dict(obs)
         for camera, camera_key in zip(self.cameras, keys, strict=True):
             frames = obs[camera]
+            if augment.on:
+                row_keys = jax.random.split(jax.random.fold_in(camera_key, 1), len(frames))
+                frames = augmented(frames, row_keys, augment)
             offsets = random_offsets(camera_key, frames.shape[:1], px)
             offsets = jnp.repeat(offsets, self.image.stack, axis=0)
             flat = frames.reshape(-1, *self.frame_shape)
