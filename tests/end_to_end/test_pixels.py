@@ -1,0 +1,299 @@
+"""What travels and is kept of camera frames, without processes: one encoding, features intact."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Iterator
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from end_to_end.pixel_world import CAMERAS, EXPERIMENT, SIDE
+
+from launch.evaluate import load
+from serl import learner as learner_module
+from serl.agents.base import Batch
+from serl.checkpoint import load_policy, save_policy
+from serl.data.demos import EpisodeMeta, save_episode
+from serl.data.mixing import transitions
+from serl.data.records import BadRecord
+from serl.errors import UserError
+from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
+from serl.experiment import Experiment
+from serl.learner import Learner
+from serl.pixels import FEATURE, TRUNK_NUMBER, trunk_number
+from serl.policy import PolicyInHand
+from serl.records import RecordBuilder
+from serl.sight import Sight
+from serl.trunk import load_trunk
+
+ACTOR = uuid.UUID(int=1).hex
+TRUNK = load_trunk(EXPERIMENT.agent.image, 0)
+
+
+def experiment(updates: int = 8, **image) -> Experiment:
+    """pixel_world with a budget of `updates`, and changes of how frames are seen."""
+    budget = dataclasses.replace(EXPERIMENT.budget, updates=updates, wall_s=60.0)
+    changed = dataclasses.replace(EXPERIMENT.agent.image, **image)
+    agent = dataclasses.replace(EXPERIMENT.agent, image=changed)
+    return dataclasses.replace(EXPERIMENT, budget=budget, agent=agent)
+
+
+def episodes(policy: PolicyInHand, count: int, start: int = 0) -> Iterator[np.ndarray]:
+    """Episodes of random actions as an actor with this policy in hand records them."""
+    env = EXPERIMENT.env.make()
+    spec = getattr(policy.agent, "record_spec", EXPERIMENT.env.spec())
+    builder = RecordBuilder(spec)
+    env.action_space.seed(start)
+    for episode in range(start, start + count):
+        policy.begin()
+        obs, info = env.reset(seed=episode)
+        seen = policy.see(obs)
+        rows, over = [builder.first(episode, obs, info, seen.extras)], False
+        while not over:
+            action = env.action_space.sample()
+            obs, reward, terminated, truncated, info = env.step(action)
+            seen = policy.see(obs)
+            step = {"action": action, "obs": obs, "reward": reward, "info": info}
+            ends = {"terminated": terminated, "truncated": truncated, "seen": seen.extras}
+            rows.append(builder.step(**step, **ends))
+            over = terminated or truncated
+        yield np.concatenate(rows)
+
+
+@pytest.fixture(autouse=True)
+def _no_actor_is_waited_for(monkeypatch):
+    monkeypatch.setattr(learner_module, "ALONE_S", 0.0)
+
+
+def filled(folder, exp: Experiment, trunk=TRUNK, count: int = 40, **options) -> Learner:
+    """A learner whose replay holds what an actor with `trunk` has sent; not yet running."""
+    learner = Learner(exp, run_dir=folder, **options)
+    policy = PolicyInHand(learner.agent, 0, trunk=trunk)
+    for rows in episodes(policy, count):
+        learner.append(ACTOR, rows)
+    return learner
+
+
+def test_the_record_carries_the_very_features_the_policy_acts_on():
+    agent = EXPERIMENT.agent.make(EXPERIMENT.env.spec())
+    policy = PolicyInHand(agent, 0, trunk=TRUNK)
+    obs, _ = EXPERIMENT.env.make().reset(seed=3)
+    seen = policy.see(obs)
+    for name in CAMERAS:
+        expected = TRUNK.encode(obs[name][None])[0]
+        np.testing.assert_allclose(
+            seen.extras[FEATURE + name].view(ml_dtypes.bfloat16).astype(np.float32),
+            expected.view(ml_dtypes.bfloat16).astype(np.float32),
+            rtol=0.01,
+            atol=1e-3,
+        )
+        assert seen.obs[name].dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(seen.obs[name].view(np.uint16), seen.extras[FEATURE + name])
+    assert seen.extras[TRUNK_NUMBER] == trunk_number(TRUNK.id)
+
+
+def test_before_a_trunk_is_known_records_carry_no_features_and_nothing_acts():
+    agent = EXPERIMENT.agent.make(EXPERIMENT.env.spec())
+    seen = Sight(agent).see(EXPERIMENT.env.make().reset(seed=3)[0])
+    assert seen.blind
+    assert seen.extras[TRUNK_NUMBER] == 0
+    assert not any(seen.extras[FEATURE + name].any() for name in CAMERAS)
+
+
+def test_the_learner_runs_the_trunk_for_no_view_that_the_actor_has_encoded(tmp_path):
+    learner = filled(tmp_path, experiment())
+    rows = learner.replay.records_committed
+    assert learner.replay.ready == rows
+    assert learner.replay.backlog == rows * len(CAMERAS)  # of two crops each, one is there
+    learner._opened.close()
+
+
+def test_features_of_another_trunk_are_not_believed(tmp_path):
+    other = load_trunk(EXPERIMENT.agent.image, 99)
+    learner = filled(tmp_path, experiment(), trunk=other)
+    assert learner.replay.ready == 0
+    assert learner.steps_ready == 0
+    result = learner.run_until_done()
+    assert result["updates"] == 8
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"frozen": False},
+        {"stack": 3},
+        {"stack": 2, "crops": 0},
+        {"shift_px": 0, "pooling": "average"},
+    ],
+    ids=str,
+)
+def test_every_way_to_see_trains_through_the_whole_learner(tmp_path, image):
+    exp = experiment(4, **image)
+    trunk = TRUNK if image.get("frozen", True) else None
+    learner = filled(tmp_path, exp, trunk)
+    assert learner.run_until_done()["updates"] == 4
+    policy = PolicyInHand(learner.agent, 0, trunk=trunk)
+    policy.params = learner.agent.policy_params(learner.state)
+    env = exp.env.make()
+    done = evaluate(
+        lambda obs: policy.choose(obs, deterministic=True), env, [1, 2], on_reset=policy.begin
+    )
+    assert len(done.episodes) == 2
+
+
+def test_a_learner_that_was_killed_goes_on_with_its_features_and_its_trunk(tmp_path):
+    first = filled(tmp_path, experiment(8))
+    first.run_until_done()
+    again = Learner(experiment(16), run_dir=tmp_path, resume=True)
+    assert again.eyes.trunk_id == TRUNK.id
+    assert again.replay.ready == again.replay.records_committed
+    assert again.steps_ready == again.steps == first.steps
+    assert again.run_until_done()["updates"] == 16
+
+
+def test_a_run_keeps_its_trunk_where_the_weights_of_that_name_have_changed(tmp_path):
+    filled(tmp_path, experiment(4)).run_until_done()
+    for folder, options in ((tmp_path, {"resume": True}), (tmp_path / "b", {"init_from": tmp_path})):
+        exp = dataclasses.replace(experiment(8), seed=7)  # whose own random trunk is another
+        again = Learner(exp, run_dir=folder, **options)
+        again._opened.close()
+        assert again.eyes.trunk_id == TRUNK.id
+
+
+def test_the_same_batch_gives_the_same_loss_as_encoding_on_the_fly_with_the_same_crops(tmp_path):
+    learner = filled(tmp_path, experiment())
+    replay, agent = learner.replay, learner.agent
+    while replay.encode_next(learner.eyes._encode):
+        pass
+    fields = [f"obs/{a.name}" for a in learner.spec.observation]
+    fields += ["action", "reward", "terminated", "weight"]
+    options = {"fields": fields, "whole": False, "ends": True}
+    shape = (agent.config.utd_ratio * agent.config.batch_size,)
+    kept = replay.sample(np.random.default_rng(5), shape, features=True, **options)
+    raw = replay.sample(np.random.default_rng(5), shape, **options)
+    np.testing.assert_array_equal(kept.seqs, raw.seqs)
+    offsets = replay.crop_offsets(raw.seqs)  # (n, 2, cameras, K, 2)
+    fresh = dict(raw.obs)
+    assert any((kept.crops[name] > 0).any() for name in CAMERAS)
+    for k, name in enumerate(CAMERAS):
+        drawn = kept.crops[name]
+        at = np.take_along_axis(offsets[:, :, k], drawn[..., None, None], axis=2)[:, :, 0]
+        frames = raw.obs[name].reshape(-1, SIDE, SIDE, 3)
+        bits = TRUNK.encode(frames, at.reshape(-1, 2), agent.image.shift_px)
+        fresh[name] = bits.view(ml_dtypes.bfloat16).reshape(kept.obs[name].shape)
+
+    def losses(windows) -> dict[str, float]:
+        rows = transitions(windows, agent.config.discount)
+        lead = (agent.config.utd_ratio, agent.config.batch_size)
+        batch = Batch(**jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), rows))
+        state = jax.tree.map(jax.numpy.copy, learner.state)
+        return {k: float(v) for k, v in agent.update(state, batch)[1].items()}
+
+    cached, encoded = losses(kept), losses(dataclasses.replace(raw, obs=fresh))
+    assert cached.keys() == encoded.keys()
+    for name in ("critic/loss", "critic/q_mean", "critic/grad_norm", "actor/loss"):
+        assert cached[name] == pytest.approx(encoded[name], rel=1e-3), name
+    unshifted = dict(raw.obs)
+    for name in CAMERAS:
+        bits = TRUNK.encode(raw.obs[name].reshape(-1, SIDE, SIDE, 3))
+        unshifted[name] = bits.view(ml_dtypes.bfloat16).reshape(kept.obs[name].shape)
+    other = losses(dataclasses.replace(raw, obs=unshifted))
+    assert other["critic/loss"] != pytest.approx(cached["critic/loss"], rel=1e-3)
+    learner._opened.close()
+
+
+def test_demonstrations_are_encoded_once_over_all_runs(tmp_path):
+    spec = EXPERIMENT.env.spec()
+    meta = EpisodeMeta(experiment="pixel_world", success=True)
+    for rows in _plain_episodes(3):
+        save_episode(tmp_path / "demos", rows, spec, meta)
+    first = filled(tmp_path / "a", experiment(4), demos=tmp_path / "demos")
+    first.run_until_done()
+    assert list((tmp_path / "demos" / "features").rglob("*.safetensors"))
+    second = filled(tmp_path / "b", experiment(4), demos=tmp_path / "demos")
+    with second._opened:
+        second.eyes.open(second._opened, [])  # nobody encodes
+        second._load_demos()
+        assert second.demo_replay.ready == second.demo_replay.records_committed > 0
+        assert second.demo_replay.backlog == 0
+
+
+def _plain_episodes(count: int) -> list[np.ndarray]:
+    """As `serl record` makes them: of the env's spec, without features."""
+
+    class Plain:
+        spec = EXPERIMENT.env.spec()
+        config = EXPERIMENT.agent
+
+    return [
+        rows
+        for rows in episodes(PolicyInHand(Plain(), 0), 20)
+        if len(rows) > 2 and not rows["truncated"].any()
+    ][:count]
+
+
+def test_a_policy_file_names_its_trunk_and_evaluation_finds_it_in_the_run(tmp_path):
+    learner = filled(tmp_path, experiment(4))
+    learner.run_until_done()
+    params = jax.tree.map(np.asarray, learner.agent.policy_params(learner.state))
+    meta = {"trunk": learner.eyes.trunk_id}
+    save_policy(learner.run.policy, version=3, params=params, spec=learner.spec, meta=meta)
+    assert load_policy(learner.run.policy).meta["trunk"] == TRUNK.id
+    other = dataclasses.replace(experiment(4), seed=5)  # whose own random trunk is another
+    assert load(other, learner.run.policy).trunk == TRUNK.id
+    learner.run.trunk.unlink()
+    with pytest.raises(UserError, match=f"sees through trunk {TRUNK.id}, which is not at"):
+        load(other, learner.run.policy)
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (np.zeros((SIDE, SIDE), np.uint8), r"uint8 \(32, 32\); a frame of this"),
+        (np.zeros((64, 64, 3), np.uint8), r"uint8 \(64, 64, 3\)"),
+        (np.zeros((SIDE, SIDE, 3), np.float32), "float32"),
+        (np.zeros((1, 1, 3), np.uint8), "'wrist' is uint8"),  # NumPy would broadcast it
+        (None, "'wrist', a camera's frame, is missing"),
+    ],
+)
+def test_a_frame_of_the_wrong_shape_or_dtype_is_one_line_and_nothing_is_stored(frame, said):
+    agent = EXPERIMENT.agent.make(EXPERIMENT.env.spec())
+    obs, info = EXPERIMENT.env.make().reset(seed=0)
+    obs["wrist"] = frame
+    if frame is None:
+        del obs["wrist"]
+    for take in (
+        lambda: Sight(agent, TRUNK).see(obs),
+        lambda: RecordBuilder(agent.record_spec).first(0, obs, info),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            take()
+        assert "\n" not in str(error.value)
+
+
+def test_records_of_other_frames_are_refused_by_the_learner(tmp_path):
+    learner = filled(tmp_path, experiment(), count=0)
+    fields = [(n, learner.replay.dtype[n]) for n in learner.replay.dtype.names]
+    dtype = np.dtype([(n, ("u1", (16, 16, 3)) if n == "obs/front" else t) for n, t in fields])
+    with pytest.raises(BadRecord, match="obs/front"):
+        learner.append(ACTOR, np.zeros(1, dtype))
+    assert learner.steps == 0
+    learner._opened.close()
+
+
+def test_with_a_learned_reward_the_true_successes_are_reported_and_the_judged_stand_beside():
+    def episode(seed: int, judged: bool, true: bool | None) -> EpisodeResult:
+        return EpisodeResult(
+            seed=seed, success=judged, steps=4, episode_return=1.0, true_success=true
+        )
+
+    told = EvaluationResult(
+        episodes=(episode(0, True, True), episode(1, True, False), episode(2, True, True))
+    )
+    raw = told.to_json()
+    assert (raw["successes"], raw["judged_successes"], raw["true_successes"]) == (2, 3, 2)
+    untold = EvaluationResult(episodes=(episode(0, True, None),)).to_json()
+    assert (untold["successes"], untold["judged_successes"]) == (1, None)
