@@ -3,7 +3,7 @@
 #   docker run -v "$PWD/runs:/serl/runs" serl-workstation
 FROM python:3.11-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libegl1 libgles2 libgl1 libgl1-mesa-dri \
+    && apt-get install -y --no-install-recommends libegl1 libgles2 libgl1 libgl1-mesa-dri libusb-1.0-0 \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --home-dir /serl serl
 WORKDIR /opt/serl
@@ -16,7 +16,7 @@ COPY launch launch
 COPY examples examples
 COPY benchmarks benchmarks
 RUN pip install --no-cache-dir -c constraints/build.txt setuptools \
-    && pip install --no-cache-dir --no-build-isolation -c constraints/full.txt ".[learner,sim,log]"
+    && pip install --no-cache-dir --no-build-isolation -c constraints/full.txt ".[learner,sim,log,cameras]"
 ENV MUJOCO_GL=egl
 USER serl
 WORKDIR /serl

@@ -13,7 +13,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("serl", "robot_servers", "envs", "launch")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
-VENDOR = ("mujoco", "numba", "franky", "rclpy", "pyspacemouse", "pygame", "hid", "pyrealsense2")
+VENDOR = (
+    "mujoco",
+    "numba",
+    "franky",
+    "rclpy",
+    "pyspacemouse",
+    "pygame",
+    "hid",
+    "pyrealsense2",
+    "cv2",
+    "av",
+)
 SHARED = ("serl.types", "serl.registry", "serl.rpc", "serl.errors")
 ROBOT_PC_LIBRARIES = ("numpy", "grpc", "grpc_health", "google.protobuf", "tomllib", "tomli")
 

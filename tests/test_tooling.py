@@ -45,9 +45,12 @@ def required(requirements: list[str]) -> set[str]:
     ("file", "extras"),
     [
         ("base", ()),
-        ("full", ("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http")),
+        (
+            "full",
+            ("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http", "cameras"),
+        ),
         ("cuda", ()),
-        ("hardware", ("devices", "cameras", "console", "fleet")),
+        ("hardware", ("devices", "console", "fleet")),
     ],
 )
 def test_every_requirement_is_pinned(file: str, extras: tuple[str, ...]) -> None:

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PYTHONS = ("3.11", "3.10", "3.12", "3.13")
 """The first is the one that is developed on; the others take its versions where they can."""
-FULL = ("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http")
+FULL = ("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http", "cameras")
 CUDA = ("learner-cuda",)
-HARDWARE = ("devices", "cameras", "console", "wandb", "rerun", "fleet")
+HARDWARE = ("devices", "console", "wandb", "rerun", "fleet")
 Pins = dict[str, dict[str, str]]
 """Version by package name and Python version."""
 

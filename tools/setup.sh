@@ -12,7 +12,7 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 
-extras=learner,sim,log,dev,franky,franky-sim,robotiq,http
+extras=learner,sim,log,dev,franky,franky-sim,robotiq,http,cameras
 constraints=(-c constraints/full.txt)
 if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
     echo "setup: an NVIDIA GPU answers: the learner gets JAX for CUDA"
@@ -25,3 +25,4 @@ tools/install.sh .venv/bin/python -c constraints/build.txt uv setuptools
 tools/install.sh .venv/bin/python "${constraints[@]}" --no-build-isolation --editable ".[$extras]"
 
 tools/setup_gl.sh .venv
+tools/setup_usb.sh .venv
