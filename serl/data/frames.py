@@ -25,13 +25,16 @@ from serl.data.journal import sync_folder
 from serl.data.records import Records, field_names
 from serl.errors import CorruptFile
 
-MAGIC = b"SERLFRM1"
+MAGIC = b"SERLFRM2"
+PLAIN = b"SERLFRM1"
+"""An earlier format, still read: frames as they are, not the differences of their rows."""
 HEAD = struct.Struct("<8sII")
 """Magic, frames in the file, CRC-32 of the offset table that follows (frames + 1 numbers, u8)."""
 
 LEVEL = 1
-"""zstd's. Measured on 128x128x3: a rendered frame shrinks to 20 % (LZ4 45 %), one with camera noise
-to 82 % (LZ4 100 %), at 100 us to compress and 50 us to read back; level 3 gains 2 %."""
+"""zstd's, of each row's difference to the row above. Measured on 128x128x3 (49.2 kB): a render of
+pick_cube 2.3 kB, with Gaussian noise of 3 / 255 28.5 kB (37.9 without differences; the noise's own
+entropy is 22.3), at 130 us to compress and 60 us to read back; level 3 gains nothing."""
 
 OPEN_FILES = 128
 VECTORS = 512
@@ -78,6 +81,7 @@ class Segment:
         self.path = path
         self._layout = layout
         self._fd = os.open(path, os.O_RDONLY)
+        self._plain = False
         self._table = self._read_table() if path.suffix == ".sealed" else None
 
     def __del__(self) -> None:
@@ -99,11 +103,15 @@ class Segment:
         except zstandard.ZstdError as error:
             raise CorruptFile(f"{self.path}: the frame {name} of row {row} is damaged.") from error
         out[...] = np.frombuffer(frame, np.uint8).reshape(out.shape)
+        if not self._plain:
+            undo_differences(out)
 
     def _read_table(self) -> NDArray[np.uint64]:
         magic, frames, crc = HEAD.unpack(os.pread(self._fd, HEAD.size, 0).ljust(HEAD.size, b"\0"))
-        table = os.pread(self._fd, 8 * (frames + 1), HEAD.size) if magic == MAGIC else b""
-        if magic != MAGIC or zlib.crc32(table) != crc:
+        self._plain = magic == PLAIN
+        known = magic in (MAGIC, PLAIN)
+        table = os.pread(self._fd, 8 * (frames + 1), HEAD.size) if known else b""
+        if not known or zlib.crc32(table) != crc:
             raise CorruptFile(f"{self.path}: its table of frames is damaged.")
         return np.frombuffer(table, "<u8")
 
@@ -305,10 +313,30 @@ def write_all(fd: int, buffers: list[memoryview], offset: int) -> None:
             buffers[0] = buffers[0][written:]
 
 
+def differences(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each row of a frame (H, W, C) minus the row above, modulo 256; the first row as it is.
+
+    Neighbours differ by little, so noise costs its own bits and not the picture's on top.
+    """
+    out = frame.copy()
+    out[1:] -= frame[:-1]
+    return out
+
+
+def undo_differences(frame: NDArray[np.uint8]) -> None:
+    """Inverse of `differences`, in place: a running sum by doubling, 5 times as fast as one by one
+    (7 passes for 128 rows)."""
+    step = 1
+    while step < len(frame):
+        frame[step:] += frame[:-step].copy()
+        step *= 2
+
+
 def _compress(raw: Path, sealed: Path, layout: Layout, rows: int, stop: Callable[[], bool]) -> bool:
     """Write the sealed twin of a full raw segment; False when `stop` said so."""
     pack = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    sizes = [int(np.prod(layout.shapes[name])) for name in layout.fields]
+    shapes = [layout.shapes[name] for name in layout.fields]
+    sizes = [int(np.prod(shape)) for shape in shapes]
     fresh = sealed.with_suffix(".tmp")
     table = np.zeros(rows * len(sizes) + 1, "<u8")
     table[0] = HEAD.size + table.nbytes
@@ -319,7 +347,9 @@ def _compress(raw: Path, sealed: Path, layout: Layout, rows: int, stop: Callable
                 if stop():
                     fresh.unlink()
                     return False
-                packed = pack.compress(source.read(sizes[k % len(sizes)]))
+                at = k % len(sizes)
+                frame = np.frombuffer(source.read(sizes[at]), np.uint8).reshape(shapes[at])
+                packed = pack.compress(differences(frame))
                 target.write(packed)
                 table[k + 1] = table[k] + len(packed)
             target.seek(0)

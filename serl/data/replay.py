@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -699,12 +699,12 @@ class Replay:
 
 
 def encode_views(
-    encode: Encode, views: Sequence[NDArray[np.uint8]], offsets: Sequence[NDArray[np.int32]]
+    encode: Encode, views: Sequence[NDArray[np.uint8]], offsets: Iterable[NDArray[np.int32]]
 ) -> list[NDArray[np.uint16]]:
     """Features of each camera's frames, in one call where all frames have one shape."""
     if len({view.shape[1:] for view in views}) > 1:
         return [encode(view, at) for view, at in zip(views, offsets, strict=True)]
-    made = encode(np.concatenate(views), np.concatenate(offsets))
+    made = encode(np.concatenate(views), np.concatenate(list(offsets)))
     return np.split(made, np.cumsum([len(view) for view in views])[:-1])
 
 

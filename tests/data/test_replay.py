@@ -2,10 +2,13 @@
 
 import threading
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
+import zstandard
 
+from serl.data.frames import HEAD, PLAIN, Layout, Segment, differences, undo_differences
 from serl.data.index import WindowIndex
 from serl.data.records import BadRecord
 from serl.data.replay import NoWindows, Replay
@@ -251,6 +254,51 @@ def test_compressed_frames_are_the_same_frames(folder, kind):
         assert replay.nbytes_frames < before * (0.2 if kind == "smooth" else 1.01)
         (episode,) = replay.iter_episodes()
         np.testing.assert_array_equal(episode.records["obs/front"], rows["obs/front"])
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 37, 128])
+def test_differences_of_rows_are_undone(height):
+    frame = np.random.default_rng(0).integers(0, 256, (height, 5, 3), np.uint8)
+    changed = differences(frame)
+    np.testing.assert_array_equal(changed[0], frame[0])
+    undo_differences(changed)
+    np.testing.assert_array_equal(changed, frame)
+
+
+def test_a_noisy_camera_frame_shrinks_to_within_its_noise(folder):
+    """sigma 3 of 255 is 3.6 bits a byte; goal of issue 4: at most 34 kB for 128x128x3."""
+    camera = ArraySpec(name="front", shape=(128, 128, 3), dtype="uint8")
+    action = ArraySpec(name="action", shape=(1,), dtype="float32")
+    spec = Spec(observation=(camera,), action=action)
+    rows = np.zeros(20, record_dtype(spec))
+    rows["index"] = np.arange(20)
+    blocks = np.random.default_rng(0).integers(10, 245, (20, 8, 8, 3))
+    noise = np.random.default_rng(1).normal(0, 3, (20, 128, 128, 3))
+    rows["obs/front"] = np.clip(blocks.repeat(16, 1).repeat(16, 2) + noise, 0, 255)
+    with Replay(folder, spec, 100, segment_bytes=10 * 128 * 128 * 3, sync_s=100.0) as replay:
+        replay.append("one", rows)
+        replay.sync()
+        replay.compress()
+        assert replay.nbytes_frames / 20 < 30_000
+        (episode,) = replay.iter_episodes()
+        np.testing.assert_array_equal(episode.records["obs/front"], rows["obs/front"])
+
+
+def test_segments_of_the_earlier_format_are_still_read(folder, kit):
+    layout = Layout.of(record_dtype(kit.image_spec()), ("obs/front", "obs/wrist"))
+    rows = kit.records(kit.image_spec(), 1, 0, 0, 3)
+    packed = [
+        zstandard.compress(rows[name][k].tobytes()) for k in range(3) for name in layout.fields
+    ]
+    sizes = np.cumsum([0, *map(len, packed)])
+    table = (sizes + HEAD.size + 8 * len(sizes)).astype("<u8").tobytes()
+    path = folder / "000000000.sealed"
+    path.write_bytes(HEAD.pack(PLAIN, 6, zlib.crc32(table)) + table + b"".join(packed))
+    segment, unpack = Segment(path, layout), zstandard.ZstdDecompressor()
+    for name in layout.fields:
+        frame = np.empty(layout.shapes[name], np.uint8)
+        segment.read(2, name, frame, unpack)
+        np.testing.assert_array_equal(frame, rows[name][2])
 
 
 def test_frames_leave_by_whole_segments_when_their_budget_is_spent(kit, folder):
