@@ -154,6 +154,11 @@ def split_by_episode(
             enough = counts[held, c].sum() >= share * totals[c]
             if not held[k] and not enough and _leaves_every_class(counts, held, int(k)):
                 held[k] = True
+        if counts[held, c].sum() == 0:
+            raise UserError(
+                f"class {c} cannot be held out by episode without losing another class to train on."
+                " Record or label another episode of it."
+            )
     return np.isin(episode, names[held])
 
 
