@@ -90,6 +90,7 @@ def learning(trunk: str, critics: int, goal: str, calls: int) -> list[dict[str, 
         batch = draw(np.random.default_rng(1))
         batches.close()
     memory = jax.jit(agent.update).lower(state, batch).compile().memory_analysis()
+    assert memory is not None
     what = f"{trunk}, {critics} critics, batch 256"
     peak = (memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 1e9
     return [
