@@ -349,7 +349,7 @@ def _compress(raw: Path, sealed: Path, layout: Layout, rows: int, stop: Callable
                     return False
                 at = k % len(sizes)
                 frame = np.frombuffer(source.read(sizes[at]), np.uint8).reshape(shapes[at])
-                packed = pack.compress(differences(frame))
+                packed = pack.compress(differences(frame).data)
                 target.write(packed)
                 table[k + 1] = table[k] + len(packed)
             target.seek(0)
