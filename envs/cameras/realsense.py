@@ -20,7 +20,8 @@ READ_MS = 1000
 """A device that sends nothing for this long is opened again [ms]."""
 RGB_EXPOSURE_UNIT_US = 100
 """Exposure of a separate colour sensor (D415, D435, D455) counts in this unit; that of a depth
-sensor that also gives colour (D405) counts in µs."""
+sensor that also gives colour (D405) counts in µs. Source: librealsense issues 8243 and 6384, the
+makers' answers; firmware may round to values of its own."""
 
 
 @CAMERAS.register("realsense")
