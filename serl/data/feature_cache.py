@@ -42,6 +42,11 @@ class FeatureCache:
         self._folder = Path(folder) / layout.trunk / f"{digest:08x}"
         self._pending: deque[tuple[Replay, str, int, str]] = deque()
 
+    @property
+    def pending(self) -> int:
+        """Episodes that are not on disk yet."""
+        return len(self._pending)
+
     def load(self, replay: Replay, episodes: Iterable[Episode], actor_id: str = "demos") -> int:
         """Give a replay what is on disk for episodes that `load_into` put there.
 
