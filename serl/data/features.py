@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serl.data.columns import Columns
-from serl.data.records import Records
+from serl.data.records import BadRecord, Records
 from serl.errors import UserError
 from serl.pixels import FEATURE, TRUNK_NUMBER, FeatureLayout
 from serl.types import Spec
@@ -32,6 +32,8 @@ MADE = "made"
 """Column: 256 x the row's sequence number + its crops that are there. One store, so never torn."""
 SLACK = 1024
 """Rows of the ring beyond the replay's capacity, at most: what one commit may write."""
+INFINITE = np.uint16(0x7F80)
+"""Exponent bits of a bfloat16; all set in infinities and NaN."""
 SCAN = 65_536
 """Rows looked at together when searching what lacks crops."""
 
@@ -90,13 +92,23 @@ class FeatureStore:
         columns.reserve(start + count)
         seqs = np.arange(start, start + count)
         columns.put(MADE, start, np.full(count, -1))
-        sent = np.zeros(count, bool)
-        if f"extra/{TRUNK_NUMBER}" in (rows.dtype.names or ()):
-            sent = rows[f"extra/{TRUNK_NUMBER}"] == self.layout.number
-            for camera in self.layout.cameras:
-                first = rows[f"extra/{FEATURE}{camera}"][sent]
-                columns.put_part(FEATURE + camera, seqs[sent], 0, first)
+        sent = _sent(rows, self.layout)
+        for camera in self.layout.cameras if sent.any() else ():
+            first = rows[f"extra/{FEATURE}{camera}"][sent]
+            columns.put_part(FEATURE + camera, seqs[sent], 0, first)
         columns.put(MADE, start, seqs * 256 + sent)
+
+    def check(self, rows: Records) -> None:
+        """Refuse features of this store's trunk that are not finite: they would be trained on."""
+        for camera in self.layout.cameras if _sent(rows, self.layout).any() else ():
+            bad = (rows[f"extra/{FEATURE}{camera}"] & INFINITE == INFINITE).any(axis=(1, 2, 3))
+            bad &= _sent(rows, self.layout)
+            if bad.any():
+                row = rows[int(np.flatnonzero(bad)[0])]
+                raise BadRecord(
+                    f"extra/{FEATURE}{camera} is not finite in episode {row['episode']}, index "
+                    f"{row['index']}; check that actor's trunk and its precision."
+                )
 
     def store(self, seqs: NDArray, crop: int, made: dict[str, NDArray], tail: int) -> int:
         """Keep the next crop of rows; those that are gone or have it already are left out.
@@ -203,6 +215,14 @@ def forget_uncommitted(folder: Path, head: int) -> None:
     if path.exists() and path.stat().st_size:
         made = np.memmap(path, "<i8", "r+")
         made[made >> 8 >= head] = -1
+
+
+def _sent(rows: Records, layout: FeatureLayout) -> NDArray[np.bool_]:
+    """Which records bring features of the layout's trunk."""
+    number = f"extra/{TRUNK_NUMBER}"
+    if number not in (rows.dtype.names or ()):
+        return np.zeros(len(rows), bool)
+    return rows[number] == layout.number
 
 
 def _count(made: NDArray[np.int64], seqs: NDArray) -> NDArray[np.int64]:

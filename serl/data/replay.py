@@ -158,6 +158,8 @@ class Replay:
             if not len(rows):
                 return 0
             check_order(rows["episode"], rows["index"], last)
+            if self._features is not None:
+                self._features.check(rows)
             piece = min(self._slack, self.capacity)
             if self._features is not None:
                 piece = min(piece, self._features.slack)

@@ -15,6 +15,7 @@ import pytest
 
 import serl.data.replay
 from serl.data.mixing import MixedSampler, encoded
+from serl.data.records import BadRecord
 from serl.data.replay import NoWindows, Replay
 from serl.encoder import Encoder
 from serl.errors import UserError
@@ -94,6 +95,18 @@ def test_an_actors_features_are_used_only_if_its_trunk_is_the_learners(kit, fold
         assert replay.transitions == 9
         assert replay.steps_ready == 9
         check_features(kit, replay, replay.sample(np.random.default_rng(0), (50,), features=True))
+
+
+@pytest.mark.parametrize("bits", [0x7F80, 0xFF80, 0x7FC1])
+def test_features_that_are_not_finite_are_refused_by_name(kit, folder, bits):
+    rows = kit.wide(kit.records(kit.image_spec(), 0, 0, 0, 10), kit.layout().number)
+    rows["extra/feature.wrist"][4, 1, 0, 2] = bits
+    with make(kit, folder) as replay:
+        with pytest.raises(BadRecord, match=r"feature\.wrist is not finite in episode 0, index 4"):
+            replay.append("actor-0", rows)
+        assert len(replay) == 0
+        rows["extra/feature.trunk"] += 1
+        assert replay.append("actor-0", rows) == 10
 
 
 def test_without_a_layout_features_are_dropped_and_the_folder_fits_any_trunk(kit, folder):
