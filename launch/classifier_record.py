@@ -8,6 +8,7 @@ drowned in noise. The env runs with reward 'learned', so that frames after succe
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import select
 import sys
@@ -48,7 +49,11 @@ def header_of(env_config: Any, **known: Any) -> Header:
     state = next((a for a in env_config.spec().observation if a.name == "state"), None)
     hold_s, hz = getattr(env_config, "hold_s", 0.0), getattr(env_config, "control_hz", 0.0)
     return Header(
-        view=View.of(env_config), state=state, hold_steps=max(2, round(hold_s * hz)), **known
+        view=View.of(env_config),
+        state=state,
+        hold_steps=max(2, math.ceil(1.5 * hold_s * hz)),
+        pose_frame=getattr(env_config, "pose_frame", ""),
+        **known,
     )
 
 

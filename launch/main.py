@@ -38,6 +38,7 @@ VERBS = {
         "launch.cameras", "cameras: what is connected, what they show, what is cropped"
     ),
     "classifier": Verb("launch.classifier", "rewards from pictures: record, label, train, test"),
+    "weights": Verb("launch.weights", "weights of image trunks: list, import, fetch"),
     "list": Verb("launch.list", "tasks, agents, backends, examples, runs, settings"),
     "doctor": Verb("launch.doctor", "check this machine, or the way to a learner or a robot"),
     "bench": Verb("launch.bench", "measure speed, the channel, experts, whole trainings"),

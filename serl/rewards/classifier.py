@@ -135,6 +135,13 @@ class ClassifierReward:
                     f"classifier {stage.path} was trained on other cameras than this run's "
                     f"({different}, classifier there). Train one on frames of this set-up."
                 )
+            frame = getattr(getattr(env.unwrapped, "config", None), "pose_frame", "")
+            if stage.header.conditions and stage.header.pose_frame != frame:
+                raise SpecMismatch(
+                    f"classifier {stage.path} has conditions on a state with pose_frame "
+                    f"{stage.header.pose_frame!r}, this run's is {frame!r}. Set env.pose_frame, or "
+                    "train one on frames of this set-up."
+                )
         judges = {p: load_classifier(p).judge for p in {s.path.resolve() for s in plan.stages}}
         stages = [
             Stage(

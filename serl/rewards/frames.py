@@ -86,7 +86,10 @@ class Header:
     """Who acted: 'expert', 'random', a person's name."""
     seed: int | None = None
     hold_steps: int = 2
-    """Env steps for which the task wants success to hold: the default for judging."""
+    """Positives in a row that judging should ask for: the time the task wants success to hold,
+    and half as much again, so that a success that is seen a little early is true when it pays."""
+    pose_frame: str = ""
+    """What positions in the state are relative to, where the env's config says so."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -232,6 +235,7 @@ def _write(file: Any, episode: Episode) -> None:
         "recorder": header.recorder,
         "seed": header.seed,
         "hold_steps": header.hold_steps,
+        "pose_frame": header.pose_frame,
         "details": dict(header.details),
     }
     arrays = {"step": episode.step, "state": episode.state}
@@ -265,6 +269,7 @@ def _header(raw: Any) -> Header:
         recorder=str(raw["recorder"]),
         seed=raw["seed"],
         hold_steps=int(raw["hold_steps"]),
+        pose_frame=str(raw["pose_frame"]),
         details=dict(raw["details"]),
     )
 

@@ -49,6 +49,8 @@ class ClassifierHeader:
     """Env steps in a row that must count."""
     conditions: tuple[Condition, ...] = ()
     """What the state must say besides."""
+    pose_frame: str = ""
+    """What the positions that conditions speak of are relative to."""
     trunk: str = ""
     """`FrozenTrunk.id`."""
     trunk_name: str = ""

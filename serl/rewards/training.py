@@ -121,6 +121,7 @@ def train(
         lost=lost,
         consecutive=consecutive or first.hold_steps,
         conditions=conditions,
+        pose_frame=first.pose_frame,
         trunk=trunk.id,
         trunk_name=trunk.name,
         precision=trunk.precision,
