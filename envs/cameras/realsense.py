@@ -69,10 +69,8 @@ class RealSenseCamera(CapturingCamera):
         if not colour:
             raise CameraLost(f"{self.name}: it sent no colour picture.")
         device_ns = round(colour.get_timestamp() * 1e6)
-        stamp = None
-        if colour.get_frame_timestamp_domain() != _sdk().timestamp_domain.hardware_clock:
-            stamp = from_wall_clock(device_ns, wall_ns, arrival_ns)
-        if stamp is None:
+        stamp = from_wall_clock(device_ns, wall_ns, arrival_ns)
+        if stamp is None:  # of the device's own clock
             stamp = self._clock.stamp_mono_ns(device_ns, arrival_ns)
         depth_m = None
         if self.depth and (depth := frames.get_depth_frame()):

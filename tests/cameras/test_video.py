@@ -28,6 +28,7 @@ def test_it_loops(path):
 
     until(fell)
     until(fell)
+    assert camera.opened == 1, "the loop is no reconnection"
     camera.close()
 
 
