@@ -1,5 +1,6 @@
 """Kept features: which crop, whose trunk, what survives; the encoder thread; batches of them."""
 
+import contextlib
 import importlib.util
 import shutil
 import signal
@@ -286,7 +287,7 @@ def test_features_are_right_while_two_actors_write_and_the_encoder_runs(kit, fol
             rng = np.random.default_rng(0)
             while any(writer.is_alive() for writer in writers):
                 encoder.check()
-                if replay.transitions > 30:
+                with contextlib.suppress(NoWindows):  # the writers are a ring ahead
                     drawn = replay.sample(rng, (20,), 2, features=True)
                     keys = drawn.obs["state"]
                     assert (np.diff(keys[..., 2]) == 1).all()
