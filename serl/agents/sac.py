@@ -248,6 +248,10 @@ class SAC:
         Args:
             batches: U minibatches stacked on a new leading axis, each leaf (U, B, ...).
         """
+        return self.learn(state, batches)
+
+    def learn(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
+        """What `update` compiles."""
         batches = replace(batches, action=self.scale.to_unit(batches.action))
         state, critic_metrics = self.update_critics(state, batches)
         state, actor_metrics = self.update_actor(state, batches)

@@ -29,6 +29,7 @@ class Activation:
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": Activation(jnp.tanh, lambda z, a: 1.0 - a * a),
     "relu": Activation(nn.relu, lambda z, a: (z > 0.0).astype(z.dtype)),
+    "leaky_relu": Activation(nn.leaky_relu, lambda z, a: jnp.where(z > 0.0, 1.0, 0.01)),
     "silu": Activation(nn.silu, lambda z, a: a + nn.sigmoid(z) * (1.0 - a)),
     "gelu": Activation(nn.gelu, lambda z, a: jax.jvp(nn.gelu, (z,), (jnp.ones_like(z),))[1]),
 }

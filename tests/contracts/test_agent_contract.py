@@ -1,4 +1,4 @@
-"""What every registered agent must do."""
+"""What every registered agent must do; with cameras, see test_image_agent_contract.py."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ SMALL = {
     "temperature": 0.01,
 }
 """Settings that make an agent quick, where it has them."""
+
+NAMES = [name for name in AGENTS.names() if not getattr(AGENTS.get(name)(), "needs_images", False)]
 
 
 def spec_of(actions: int, low: float = -1.0, high: float = 1.0) -> Spec:
@@ -83,7 +85,7 @@ def same(a: Any, b: Any) -> bool:
 OBS = {"arm/q": np.zeros(3, np.float32), "gripper": np.zeros((), np.float32)}
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_it_solves_a_one_step_problem(name):
     """One observation, reward 1 - |a - a*|², every episode one step long: the best action is a*."""
     best = np.array([0.4, -0.3], np.float32)
@@ -107,7 +109,7 @@ def test_it_solves_a_one_step_problem(name):
     )
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_save_then_load_gives_the_same_next_update(name, tmp_path: Path):
     """SERL saves the networks only: optimiser, temperature and keys start anew on resume."""
     agent = agent_of(name)
@@ -121,7 +123,7 @@ def test_save_then_load_gives_the_same_next_update(name, tmp_path: Path):
     assert same(ours, theirs)
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_update_compiles_once(name):
     agent = config_of(name).make(spec_of(2))
     count = type(agent).update._cache_size  # pyright: ignore[reportAttributeAccessIssue]
@@ -135,7 +137,7 @@ def test_the_update_compiles_once(name):
     assert count() == compiled
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_compiling_leaves_the_state_as_it_is(name):
     agent = agent_of(name)
     state = fresh(agent)
@@ -144,7 +146,7 @@ def test_compiling_leaves_the_state_as_it_is(name):
     assert all(np.array_equal(a, b) for a, b in zip(before, plain(state), strict=True))
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_an_update_moves_every_network_and_the_key(name):
     agent = agent_of(name)
     state = fresh(agent)
@@ -156,7 +158,7 @@ def test_an_update_moves_every_network_and_the_key(name):
     assert bool(metrics["finite"])
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_time_out_bootstraps_and_a_termination_does_not(name):
     """Real-robot SERL stored every time-out as a termination (D-A10). A batch has no `truncated`:
     a timed-out step comes with terminated = 0, and its target holds the next value."""
@@ -171,7 +173,7 @@ def test_a_time_out_bootstraps_and_a_termination_does_not(name):
     assert float(agent.update(fresh(agent), timed_out)[1]["critic/target_mean"]) != 0.0
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_network_whose_turn_it_is_not_does_not_move(name):
     """SERL's critic-only step moved the actor by two thirds of its learning rate (D-A1): a zero
     gradient is not a skipped step, for Adam moves on by its momentum."""
@@ -187,7 +189,7 @@ def test_a_network_whose_turn_it_is_not_does_not_move(name):
     assert not same(after.actor, state.actor)
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("actions", [1, 4, 7])
 def test_actions_of_any_size_keep_to_the_env_bounds(name, actions):
     low, high = -2.0, 0.5
@@ -202,7 +204,7 @@ def test_actions_of_any_size_keep_to_the_env_bounds(name, actions):
         assert (action <= high).all()
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_deterministic_action_is_the_mode_and_needs_no_key(name):
     """HIL-SERL's agents could not act deterministically (D-A8); their evaluations sampled."""
     agent = agent_of(name)
@@ -219,7 +221,7 @@ def test_the_deterministic_action_is_the_mode_and_needs_no_key(name):
     assert len(sampled) == 5
 
 
-@pytest.mark.parametrize("name", AGENTS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_only_what_acts_is_published(name):
     """HIL-SERL sent 32 MB per publish, 61 % of it a trunk that never changes (D-A14)."""
     agent = agent_of(name)
