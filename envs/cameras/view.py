@@ -7,6 +7,7 @@ on which image library a machine has.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +55,19 @@ def resize(frame: Image, width: int, height: int) -> Image:
     """
     if frame.shape[:2] == (height, width):
         return np.ascontiguousarray(frame)
-    rows, row_weights = _taps(frame.shape[0], height)
-    columns, column_weights = _taps(frame.shape[1], width)
-    tall = np.zeros((height, *frame.shape[1:]), np.float32)
-    for tap, weight in zip(rows, row_weights, strict=True):
-        tall += frame[tap] * weight[:, None, None]
-    out = np.full((height, width, frame.shape[2]), 0.5, np.float32)  # rounds to nearest below
-    for tap, weight in zip(columns, column_weights, strict=True):
-        out += tall[:, tap] * weight[:, None]
-    return np.minimum(out, 255.0).astype(np.uint8)
+    tall = _resize_rows(frame, height)
+    turned = _resize_rows(tall.transpose(1, 0, 2), width)  # whole rows: half the time of columns
+    return np.minimum(turned.transpose(1, 0, 2) + 0.5, 255.0).astype(np.uint8, order="C")
+
+
+def _resize_rows(frame: NDArray[Any], rows: int) -> NDArray[np.float32]:
+    """(H, W, 3) to (rows, W, 3): each new row is the mean of those it covers."""
+    index, weights = _taps(frame.shape[0], rows)
+    flat = frame.reshape(frame.shape[0], -1)
+    out = np.zeros((rows, flat.shape[1]), np.float32)
+    for tap, weight in zip(index, weights, strict=True):
+        out += flat[tap] * weight[:, None]
+    return out.reshape(rows, *frame.shape[1:])
 
 
 @lru_cache(maxsize=64)

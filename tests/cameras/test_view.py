@@ -89,3 +89,11 @@ def test_a_logical_camera_crops_then_turns_then_resizes():
     np.testing.assert_array_equal(seen, expected)
     assert seen.shape == (128, 64, 3)
     assert seen.flags.c_contiguous
+
+
+@pytest.mark.parametrize("size", [(480, 480), (480, 640), (300, 300), (257, 131)])
+def test_it_agrees_with_opencvs_area_interpolation(size):
+    cv2 = pytest.importorskip("cv2", exc_type=ImportError)
+    frame = picture(*size)
+    theirs = cv2.resize(frame, (128, 128), interpolation=cv2.INTER_AREA)
+    assert np.abs(resize(frame, 128, 128).astype(int) - theirs).max() <= 1
