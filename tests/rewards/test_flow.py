@@ -92,7 +92,8 @@ def test_near_misses_are_among_the_failures_kept():
     label[60:70] = 1
     kept = choose(label, 99, 99, np.random.default_rng(0))
     near = [k for k in kept if label[k] == 0 and min(abs(k - 60), abs(k - 69)) <= 10]
-    assert len(near) >= NEGATIVES_PER_EPISODE // 2
+    assert len(near) >= NEGATIVES_PER_EPISODE // 3
+    assert not {58, 59, 60, 61, 68, 69, 70, 71} & set(kept.tolist())  # nobody can tell
     assert sorted(kept) == list(kept)
     assert len(set(kept)) == len(kept)
 
