@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from serl.data.feature_cache import FeatureCache
-from serl.data.replay import Encode, Replay
+from serl.data.features import Encode
+from serl.data.replay import Replay
 
 IDLE_S = 0.01
 """Between looks at replays that have nothing to encode [s]; a look takes some microseconds."""

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import logging
 import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ INFINITE = np.uint16(0x7F80)
 SCAN = 65_536
 """Rows looked at together when searching what lacks crops."""
 
+Encode = Callable[[NDArray[np.uint8], NDArray[np.int32]], NDArray[np.uint16]]
+"""Features (n, h, w, C), as bfloat16 bits, of the crops that begin at `offsets` (n, 2) of frames
+(n, H, W, 3): `FrozenTrunk.encode` with its shift_px."""
+
 
 def is_feature(field: str) -> bool:
     """Whether a record field travels with features: 'extra/feature.front', 'extra/feature.trunk'.
@@ -52,12 +57,17 @@ def without_features(spec: Spec) -> Spec:
     return replace(spec, extras=tuple(a for a in spec.extras if not is_feature(f"extra/{a.name}")))
 
 
+def row_bytes(layout: FeatureLayout) -> int:
+    """What one row takes on disk."""
+    return 2 * len(layout.cameras) * layout.crops * int(np.prod(layout.shape))
+
+
 class FeatureStore:
     """Crops 0 ... count - 1 of each row, for every camera of the layout.
 
     Args:
         folder: made if absent; holds nothing that cannot be made again.
-        capacity: of the replay.
+        capacity: rows kept.
         head: rows before this one are committed.
         boot: names the host's present boot.
     """
@@ -68,6 +78,7 @@ class FeatureStore:
         if not 1 <= layout.crops < 256:
             raise UserError(f"{layout.crops} crops per frame; allowed are 1 to 255.")
         self.layout = layout
+        self.capacity = capacity
         self.slack = min(SLACK, max(64, capacity))
         self._folder = folder
         ring = capacity + self.slack
@@ -206,6 +217,16 @@ class FeatureStore:
         fresh = self._folder / "layout.tmp"
         fresh.write_text(json.dumps({**self._described, "clean": clean, "boot": boot}, indent=1))
         fresh.replace(self._folder / LAYOUT)
+
+
+def encode_views(
+    encode: Encode, views: Sequence[NDArray[np.uint8]], offsets: Iterable[NDArray[np.int32]]
+) -> list[NDArray[np.uint16]]:
+    """Features of each camera's frames, in one call where all frames have one shape."""
+    if len({view.shape[1:] for view in views}) > 1:
+        return [encode(view, at) for view, at in zip(views, offsets, strict=True)]
+    made = encode(np.concatenate(views), np.concatenate(list(offsets)))
+    return np.split(made, np.cumsum([len(view) for view in views])[:-1])
 
 
 def forget_uncommitted(folder: Path, head: int) -> None:

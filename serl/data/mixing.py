@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serl.data.features import without_features
-from serl.data.replay import Encode, NoWindows, Replay, Windows, encode_views
+from serl.data.features import Encode, encode_views, without_features
+from serl.data.replay import NoWindows, Replay, Windows
 from serl.errors import SpecMismatch, UserError
 from serl.types import first_difference
 

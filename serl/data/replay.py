@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serl.data.columns import Columns
-from serl.data.features import FeatureStore, forget_uncommitted, without_features
+from serl.data.features import (
+    Encode,
+    FeatureStore,
+    encode_views,
+    forget_uncommitted,
+    row_bytes,
+    without_features,
+)
 from serl.data.folder import JOURNAL, Settings, disk_error, hold_folder, open_settings
 from serl.data.frames import FrameStore, Layout, Segment
 from serl.data.index import WindowIndex
@@ -58,10 +65,6 @@ SLACK = 16_384
 host crash may still need. At 4000 records/s it is 4 s: one flush."""
 WAIT_NOTE_S = 10.0
 
-Encode = Callable[[NDArray[np.uint8], NDArray[np.int32]], NDArray[np.uint16]]
-"""Features (n, h, w, C), as bfloat16 bits, of the crops that begin at `offsets` (n, 2) of frames
-(n, H, W, 3): `FrozenTrunk.encode` with its shift_px."""
-
 
 @dataclass(frozen=True)
 class StoredEpisode:
@@ -83,6 +86,7 @@ class Replay:
         spec: what a record holds; another one than the folder's raises SpecMismatch.
         capacity: records kept; the oldest go first.
         frames_budget_bytes: disk for camera frames; the oldest segments go, with their records.
+            As much again for their features.
         features: crops of each frame whose features are kept. Extras that carry an actor's features
             (serl.pixels.record_spec) go there, or nowhere; the folder may be opened with others.
         on_ready: told how many env steps became sampleable, on the thread that made them so.
@@ -162,7 +166,7 @@ class Replay:
                 self._features.check(rows)
             piece = min(self._slack, self.capacity)
             if self._features is not None:
-                piece = min(piece, self._features.slack)
+                piece = min(piece, self._features.slack, self._features.capacity)
             try:
                 for start in range(0, len(rows), piece):
                     self._commit(actor_id, rows[start : start + piece])
@@ -595,6 +599,8 @@ class Replay:
     def _next_tail(self, head: int) -> int:
         """The oldest row kept once the head is `head`: by capacity, then by the frames' budget."""
         tail = max(self._state.tail, head - self.capacity)
+        if self._features is not None:
+            tail = max(tail, head - self._features.capacity)
         if self._frames is None:
             return tail
         per = self._frames.rows
@@ -692,22 +698,14 @@ class Replay:
         unknown = [c for c in layout.cameras if f"obs/{c}" not in self._frame_fields]
         if unknown:
             raise UserError(f"features of {unknown[0]!r}, which is no camera of this replay.")
-        self._features = FeatureStore(folder, layout, self.capacity, state.head, boot_id())
+        capacity = min(self.capacity, self._budget // row_bytes(layout))
+        self._features = FeatureStore(folder, layout, max(1, capacity), state.head, boot_id())
+        state.tail = max(state.tail, state.head - self._features.capacity)
         ready = self._features.ready(state.tail, state.head)
         if ready < state.head:
             waiting = self._columns.span("index", ready, state.head)
             self._starts -= int(np.count_nonzero(waiting == 0))
         self._ready = ready
-
-
-def encode_views(
-    encode: Encode, views: Sequence[NDArray[np.uint8]], offsets: Iterable[NDArray[np.int32]]
-) -> list[NDArray[np.uint16]]:
-    """Features of each camera's frames, in one call where all frames have one shape."""
-    if len({view.shape[1:] for view in views}) > 1:
-        return [encode(view, at) for view, at in zip(views, offsets, strict=True)]
-    made = encode(np.concatenate(views), np.concatenate(list(offsets)))
-    return np.split(made, np.cumsum([len(view) for view in views])[:-1])
 
 
 def _outcome(last: np.void, running: bool) -> str:

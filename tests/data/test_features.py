@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import serl.data.columns
 import serl.data.replay
 from serl.data.mixing import MixedSampler, encoded
 from serl.data.records import BadRecord
@@ -366,3 +367,38 @@ def test_a_killed_learner_leaves_only_whole_features(kit, folder):
                 drawn = replay.sample(np.random.default_rng(0), (100,), features=True)
                 check_features(kit, replay, drawn)
     assert replay.ready > 0
+
+
+def test_a_disk_that_is_full_for_features_loses_nothing(kit, folder, monkeypatch):
+    allocate, full = serl.data.columns._allocate, True
+
+    def refuse(file, size):
+        if full and "features" in str(file):
+            raise OSError(28, "No space left on device")
+        allocate(file, size)
+
+    monkeypatch.setattr(serl.data.columns, "GROWTH_BYTES", 1)
+    rows = kit.records(kit.image_spec(), 0, 0, 0, 150)
+    with make(kit, folder, sync_s=100.0) as replay:  # with room for 64 rows
+        monkeypatch.setattr(serl.data.columns, "_allocate", refuse)
+        replay.append("actor-0", rows[:50])
+        with pytest.raises(UserError, match="free disk space"):
+            replay.append("actor-0", rows[50:])
+        assert replay.records_committed == 50
+        fill(kit, replay)
+        full = False
+        assert replay.append("actor-0", rows) == 100
+        fill(kit, replay)
+        assert replay.transitions == 149
+        check_features(kit, replay, replay.sample(np.random.default_rng(0), (50,), features=True))
+
+
+def test_features_stay_within_the_frames_budget_too(kit, folder):
+    layout = kit.layout(crops=200)  # 9600 B a row, of which the frames are 138
+    with make(kit, folder, layout=layout, frames_budget_bytes=100_000) as replay:
+        for episode in range(20):
+            replay.append("actor-0", kit.records(kit.image_spec(), 0, episode, 0, 7))
+            assert replay.encode_next(kit.encode) == 14
+        assert len(replay) == 10
+        assert replay.ready == 140
+        check_features(kit, replay, replay.sample(np.random.default_rng(0), (50,), features=True))
