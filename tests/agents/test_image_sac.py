@@ -23,7 +23,6 @@ from agents.pixel_worlds import (
 from serl.agents.base import example_batch
 from serl.agents.image_sac import ImageSAC
 from serl.agents.sac import SACConfig
-from serl.checkpoint import Checkpoints
 from serl.errors import SpecMismatch, UserError
 from serl.networks.trunk import TRUNKS
 from serl.pixels import FEATURE, TRUNK_NUMBER, shifted
@@ -34,16 +33,6 @@ KEY = jax.random.key(0)
 
 def norm(tree) -> float:
     return float(sum(np.abs(x).sum() for x in plain(tree)))
-
-
-def test_an_update_moves_heads_members_policy_and_targets():
-    agent = image_agent()
-    state = agent.init(KEY)
-    before = plain(state)
-    after, metrics = agent.update(state, batches_of(agent))
-    moved = [not np.array_equal(a, b) for a, b in zip(before, plain(after), strict=True)]
-    assert np.mean(moved) > 0.9
-    assert bool(metrics["finite"])
 
 
 def test_one_set_of_heads_serves_all_members_and_learns_from_each():
@@ -103,14 +92,6 @@ def test_the_policys_loss_teaches_the_images_nothing(frozen):
     assert same(after.critic, state.critic)
     assert same(after.target_critic_params, state.target_critic_params)
     assert not same(after.actor, state.actor)
-
-
-def test_a_critics_step_leaves_policy_and_temperature_where_they_are():
-    agent = image_agent()
-    state, _ = agent.update(agent.init(KEY), batches_of(agent))  # momentum everywhere
-    after, _ = jax.jit(agent.update_critics)(state, batches_of(agent, 1))
-    assert same((after.actor, after.temperature), (state.actor, state.temperature))
-    assert not same(after.critic.params["heads"], state.critic.params["heads"])
 
 
 def test_the_heads_run_once_for_all_members(monkeypatch):
@@ -187,15 +168,17 @@ def test_records_have_room_for_the_features_of_a_frozen_trunk_only():
     assert seen["front"] == ((2, 2, 128), "bfloat16")
 
 
-def test_what_is_published_acts_and_holds_no_frozen_trunk():
+def test_the_trunk_is_in_the_state_and_published_only_if_it_is_trained():
     """HIL-SERL sent the frozen trunk with every publish and kept it in target and optimisers
     (D-A14)."""
-    agent = image_agent()
-    state = agent.init(KEY)
-    assert set(agent.policy_params(state)) == {"policy", "heads"}
-    assert set(state.critic.params) == {"heads", "members"}
-    trained = image_agent(image=(("frozen", False),))
-    assert set(trained.policy_params(trained.init(KEY))) == {"policy", "heads", "trunk"}
+    frozen, trained = image_agent(), image_agent(image=(("frozen", False),))
+    held, more = (jax.eval_shape(agent.init, KEY) for agent in (frozen, trained))
+    assert set(frozen.policy_params(held)) == {"policy", "heads"}
+    assert set(held.critic.params) == {"heads", "members"}
+    assert set(trained.policy_params(more)) == {"policy", "heads", "trunk"}
+    whole = sum(x.size for x in jax.tree.leaves(held.critic.params))
+    moments = sum(x.size for x in jax.tree.leaves(held.critic.opt_state))
+    assert 2 * whole <= moments <= 2 * whole + 2
 
 
 @pytest.mark.parametrize("critics", [2, 10])
@@ -229,27 +212,6 @@ def test_a_resnets_checkpoint_and_publish_keep_to_their_sizes(critics):
     assert head == 1_114_880, "SERL's, serl.md 2.2"
     assert size(state) <= 75.0
     assert size(agent.policy_params(state)) <= 11.0
-
-
-def test_a_restored_state_goes_on_as_the_saved_one(tmp_path):
-    agent = image_agent()
-    state, _ = agent.update(agent.init(KEY), batches_of(agent))
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, state, {})
-        restored, _ = checkpoints.restore(1, agent.init(jax.random.key(9)))
-    ours, _ = agent.update(state, batches_of(agent, 1))
-    theirs, _ = agent.update(restored, batches_of(agent, 1))
-    assert same(ours, theirs)
-
-
-def test_compiling_ahead_is_for_the_very_update():
-    agent = image_agent(utd_ratio=1)
-    state = agent.init(KEY)
-    agent.compile(state)
-    count = ImageSAC.update._cache_size  # pyright: ignore[reportFunctionMemberAccess]
-    compiled = count()
-    agent.update(state, batches_of(agent))
-    assert count() == compiled
 
 
 @pytest.mark.parametrize("trunk", TRUNKS.names())
