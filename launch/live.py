@@ -91,7 +91,7 @@ class LiveView:
             f"({state.number('learner', 'updates_per_s', '.0f')}/s), "
             f"success {state.success}, policy v{state.number('actor', 'policy_version')} "
             f"({state.number('actor', 'policy_age_s', '.1f')} s old), "
-            f"replay {state.number('learner', 'replay_records')}, "
+            f"replay {state.replay}, "
             f"{fraction:.0%} of the budget, at most {minutes(left_s)} left"
         )
 
@@ -153,6 +153,13 @@ class State:
         return format(int(value) if form.endswith("d") else value, form)
 
     @property
+    def replay(self) -> str:
+        """Records, and how many crops of frames wait for the encoder, if any do."""
+        waiting = self.get("learner", "encoder/backlog_crops")
+        records = self.number("learner", "replay_records")
+        return f"{records}, {waiting:,.0f} crops to encode" if waiting else records
+
+    @property
     def success(self) -> str:
         """Success over the last 20 training episodes, as 17/20."""
         successes, episodes = (
@@ -185,7 +192,7 @@ class State:
             ),
             (
                 ("episodes", self.number("actor", "episodes")),
-                ("replay records", self.number("learner", "replay_records")),
+                ("replay records", self.replay),
             ),
             (
                 ("success, last 20", self.success),

@@ -22,6 +22,7 @@ from serl.data.mixing import Minibatches, encoded
 from serl.data.replay import Replay
 from serl.encoder import ROWS, Encoder
 from serl.errors import SpecMismatch
+from serl.networks.augment import AugmentedCrops, suffix
 from serl.pixels import FeatureLayout, images
 from serl.run_folder import RunFolder
 
@@ -32,6 +33,8 @@ class Eyes:
     Args:
         trunk: a serl.trunk.FrozenTrunk; None where the agent needs none.
         image: the agent's ImageConfig; None where the spec has no cameras.
+        file: of the trunk, for actors that lack it.
+        seed: of the crops' augmentation, where there is any.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Eyes:
         image: Any = None,
         trunk: Any = None,
         file: Path | None = None,
+        seed: int = 0,
     ) -> None:
         self.trunk = trunk
         self.trunk_name: str = agent.trunk_name if image is not None else ""
@@ -53,12 +57,19 @@ class Eyes:
         cameras = images(agent.spec)
         self._cameras = tuple(a.name for a in cameras)
         self._frame = cameras[0].shape
-        self._shift_px = image.shift_px
+        shift_px = image.shift_px
+
+        def encode(frames: NDArray[np.uint8], offsets: NDArray[Any]) -> NDArray[np.uint16]:
+            return trunk.encode(frames, offsets, shift_px)
+
+        self.encode = AugmentedCrops(encode, image.augment, shift_px, seed)
+        """Features of crops, as bits: see `serl.data.replay.Encode`."""
+        self._shift_px = shift_px
         if file is not None:
             self.offer = OfferedTrunk(id=trunk.id, file=file)
         if image.crops:
             self.layout = FeatureLayout(
-                trunk=trunk.id,
+                trunk=trunk.id + suffix(image.augment),
                 cameras=self._cameras,
                 shape=agent.feature_shape,
                 crops=image.crops if image.shift_px else 1,
@@ -94,7 +105,7 @@ class Eyes:
                 f"{run.trunk} is a {trunk.name}, this experiment sees through {agent.trunk_name}. "
                 "Resume the run with its own experiment, or start a new one."
             )
-        return Eyes(agent, image, trunk, run.trunk)
+        return Eyes(agent, image, trunk, run.trunk, seed)
 
     @property
     def trunk_id(self) -> str:
@@ -104,13 +115,13 @@ class Eyes:
     def open(self, stack: ExitStack, replays: Sequence[Replay]) -> None:
         """Encode what `replays` take in, the most important first, until `stack` is closed."""
         if self.layout is not None:
-            self._encoder = stack.enter_context(Encoder(self._encode, replays))
+            self._encoder = stack.enter_context(Encoder(self.encode, replays))
 
     def compile(self) -> None:
         """Compile the trunk for the sizes that training encodes."""
         if self.trunk is not None:
             n = ROWS * len(self._cameras)
-            self._encode(np.zeros((n, *self._frame), np.uint8), np.zeros((n, 2), np.int32))
+            self.encode(np.zeros((n, *self._frame), np.uint8), np.zeros((n, 2), np.int32))
 
     def remember(self, demos: Path, replay: Replay, episodes: Sequence[Episode]) -> None:
         """Take the features of demonstrations from their folder, or put them there once made."""
@@ -124,7 +135,7 @@ class Eyes:
         """A drawn batch as the agent's update takes it."""
         if self.trunk is None or self.layout is not None:
             return batch
-        return encoded(rng, batch, self._cameras, self._encode, self._shift_px)
+        return encoded(rng, batch, self._cameras, self.encode, self._shift_px)
 
     def check(self) -> None:
         """Raise what ended the encoder, if something did."""
@@ -134,6 +145,3 @@ class Eyes:
     def metrics(self) -> dict[str, float]:
         """The encoder's; none without one."""
         return self._encoder.metrics() if self._encoder is not None else {}
-
-    def _encode(self, frames: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray[np.uint16]:
-        return self.trunk.encode(frames, offsets, self._shift_px)
