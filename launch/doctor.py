@@ -10,6 +10,7 @@ examples:
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -21,11 +22,13 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launch.arguments import Parser, add_experiment, add_security, address
 from launch.experiments import Selection
 from launch.machine import cpu_name, usable_cores, version
 from launch.runs import RUNS
+from serl.errors import UserError
 
 DEFAULT_PORT = 5488
 MIN_FREE_GB = 5.0
@@ -170,11 +173,27 @@ def _learner(args: Namespace) -> list[Check]:
     found = diagnose(
         args.learner,
         contract=experiment.contract(),
-        spec=experiment.env.spec(),
+        spec=_record_spec(experiment, args.learner, security),
         spool_dir=args.spool,
         **security,
     )
     return [Check(check.name, check.ok, check.text) for check in found]
+
+
+def _record_spec(experiment: Any, learner: str, security: dict[str, Any]) -> Any:
+    """What an actor of this experiment sends: features of the learner's trunk too, with cameras."""
+    from serl.channel.probe import trunk_name
+    from serl.pixels import images
+    from serl.sight import with_trunk
+
+    spec = experiment.env.spec()
+    if not images(spec):
+        return spec
+    name = None
+    with contextlib.suppress(UserError):  # `diagnose` says what is wrong
+        name = trunk_name(learner, **security)
+    agent = with_trunk(experiment.agent, name).make(spec)
+    return getattr(agent, "record_spec", spec)
 
 
 def _has(module: str) -> bool:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from launch import overrides
 from serl.errors import UserError, unknown_name
-from serl.pixels import images
 from serl.registry import Registry
 from serl.types import EnvConfig
 
@@ -128,7 +127,7 @@ class Selection:
             experiment = dataclasses.replace(experiment, seed=self.seed)
         if self.reward is not None:
             experiment = dataclasses.replace(experiment, reward=self.reward)
-        return _settled(overrides.apply(experiment, self.overrides))
+        return overrides.apply(experiment, self.overrides)
 
     def load_env(self) -> EnvConfig:
         """The env alone. With --task or --env no JAX is imported: a robot PC has none."""
@@ -201,17 +200,6 @@ def _task_experiment(task: str, *, pixels: bool) -> Experiment:
         return load_experiment(own)
     name = f"{task}_pixels" if pixels else task
     return dataclasses.replace(load_experiment(EXAMPLES / f"pick_cube_{kind}"), name=name, env=env)
-
-
-def _settled(experiment: Experiment) -> Experiment:
-    """With the trunk that "auto" means on this machine, where cameras are observed. Actor and
-    learner compare it when they connect."""
-    image = getattr(experiment.agent, "image", None)
-    if image is None or image.trunk != "auto" or not images(experiment.env.spec()):
-        return experiment
-    trunk = need("serl.networks.trunk", "learner").default_trunk()
-    image = dataclasses.replace(image, trunk=trunk)
-    return dataclasses.replace(experiment, agent=dataclasses.replace(experiment.agent, image=image))
 
 
 def _gym_experiment(gym_id: str) -> Experiment:

@@ -75,9 +75,9 @@ class Actor:
         self.phase = "starting"
         self.spec = experiment.env.spec()
         rpc = rpc or {}
+        self.env = rewarded(experiment.env.make(), experiment.reward, self.spec)
         self.agent = self._agent(learner_address, rpc)
         record_spec = getattr(self.agent, "record_spec", self.spec)
-        self.env = rewarded(experiment.env.make(), getattr(experiment, "reward", "env"), self.spec)
         self.records = RecordBuilder(record_spec)
         self.window = SuccessWindow(experiment.evaluation)
         self.env_steps = 0
@@ -115,17 +115,17 @@ class Actor:
         if not images(self.spec) or image is None or image.trunk != "auto":
             return config.make(self.spec)
         known = self.run.trunk_name
-        name = self.run.read(known)["name"] if known.exists() else None
-        while not name:
+        while not known.exists():
             name = trunk_name(learner_address, **rpc)
-            if not name:
-                self.phase = f"waiting for the learner at {learner_address}, to see as it does"
-                self._on_status({"phase": self.phase, "env_steps": 0})
-                if self.stop.wait(0.5):
-                    raise Interrupted("stopped while waiting for the learner.")
-        if not known.exists():
-            self.run.write(known, {"name": name})
-        return with_trunk(config, name).make(self.spec)
+            if name:
+                self.run.write(known, {"name": name})
+                break
+            self.phase = f"waiting for the learner at {learner_address}, to see as it does"
+            self._on_status({"phase": self.phase})
+            if self.stop.wait(0.5):
+                self.env.close()
+                raise Interrupted("stopped while waiting for the learner.")
+        return with_trunk(config, self.run.read(known)["name"]).make(self.spec)
 
     def _own_trunk(self) -> Any:
         """The trunk the agent names, where this machine has it: then it need not be sent."""

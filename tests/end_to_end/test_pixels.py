@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from end_to_end.pixel_world import CAMERAS, EXPERIMENT, SIDE
 
 from launch.evaluate import load
+from serl import actor as actor_module
 from serl import learner as learner_module
+from serl.actor import Actor
 from serl.agents.base import Batch
 from serl.checkpoint import load_policy, save_policy
 from serl.data.demos import EpisodeMeta, save_episode
@@ -28,7 +31,7 @@ from serl.pixels import FEATURE, TRUNK_NUMBER, trunk_number
 from serl.policy import PolicyInHand
 from serl.records import RecordBuilder
 from serl.sight import Sight
-from serl.trunk import load_trunk
+from serl.trunk import load_trunk, save_trunk
 
 ACTOR = uuid.UUID(int=1).hex
 TRUNK = load_trunk(EXPERIMENT.agent.image, 0)
@@ -251,6 +254,65 @@ def test_a_policy_file_names_its_trunk_and_evaluation_finds_it_in_the_run(tmp_pa
     learner.run.trunk.unlink()
     with pytest.raises(UserError, match=f"sees through trunk {TRUNK.id}, which is not at"):
         load(other, learner.run.policy)
+
+
+class Channel:
+    """A client whose learner has sent version 1, and the trunk of `seed` as a file."""
+
+    def __init__(self, folder, agent, seed: int) -> None:
+        made = load_trunk(EXPERIMENT.agent.image, seed)
+        self.trunk, self._file = made.id, folder / f"{made.id}.safetensors"
+        save_trunk(made, self._file)
+        state = agent.init(jax.random.key(0))
+        self.newest = (1, jax.tree.map(np.asarray, agent.policy_params(state)))
+
+    def latest(self):
+        return self.newest
+
+    def trunk_file(self, trunk: str):
+        assert trunk == self.trunk
+        return self._file
+
+
+def test_an_actor_takes_up_the_trunk_that_came_with_the_policy(tmp_path):
+    agent = EXPERIMENT.agent.make(EXPERIMENT.env.spec())
+    channel, policy = Channel(tmp_path, agent, seed=5), PolicyInHand(agent, 0, trunk=TRUNK)
+    policy.take(channel)
+    assert policy.trunk == channel.trunk != TRUNK.id
+    obs, _ = EXPERIMENT.env.make().reset(seed=0)
+    assert policy.see(obs).extras[TRUNK_NUMBER] == trunk_number(channel.trunk)
+    assert policy.choose(obs, deterministic=True).shape == (1,)
+
+
+def test_a_trunk_file_that_is_not_what_its_name_says_is_not_used(tmp_path):
+    agent = EXPERIMENT.agent.make(EXPERIMENT.env.spec())
+    channel, policy = Channel(tmp_path, agent, seed=5), PolicyInHand(agent, 0)
+    save_trunk(load_trunk(EXPERIMENT.agent.image, 6), channel.trunk_file(channel.trunk))
+    with pytest.raises(UserError, match=f"sees through trunk {channel.trunk}, which is not at"):
+        policy.take(channel)
+
+
+def test_where_the_config_leaves_the_trunk_open_the_learner_says_which_it_is(tmp_path, monkeypatch):
+    """An actor without a GPU would take another than its learner with one."""
+    answers = [None, "", "patches"]
+    monkeypatch.setattr(actor_module, "trunk_name", lambda address, **rpc: answers.pop(0))
+    exp, said = experiment(trunk="auto"), []
+    options = {"learner_address": "127.0.0.1:1", "on_status": lambda s: said.append(s["phase"])}
+    actor = Actor(exp, run_dir=tmp_path, **options)
+    assert actor.agent.trunk_name == "patches"
+    assert actor.policy.trunk == TRUNK.id
+    assert "waiting for the learner at 127.0.0.1:1" in said[0]
+    actor._close()
+    again = Actor(exp, run_dir=tmp_path, **options)  # no answer is left: it has kept the name
+    again._close()
+
+
+def test_an_actor_that_waits_for_its_learner_can_be_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(actor_module, "trunk_name", lambda address, **rpc: None)
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    options = {"run_dir": tmp_path, "learner_address": "127.0.0.1:1", "stop": stop}
+    assert not actor_module.run_actor(experiment(trunk="auto"), **options)["finished"]
 
 
 @pytest.mark.parametrize(
