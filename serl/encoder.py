@@ -25,7 +25,7 @@ class Encoder:
     """Fills the feature stores of `replays`, in order of importance, until closed.
 
     Args:
-        encode: the trunk, see `serl.data.replay.Encode`; called in the thread.
+        encode: the trunk, see `serl.data.features.Encode`; called in the thread.
         caches: what is written to disk once a replay is full: that of the demonstrations.
     """
 

@@ -63,7 +63,7 @@ class Eyes:
             return trunk.encode(frames, offsets, shift_px)
 
         self.encode = AugmentedCrops(encode, image.augment, shift_px, seed)
-        """Features of crops, as bits: see `serl.data.replay.Encode`."""
+        """Features of crops, as bits: see `serl.data.features.Encode`."""
         self._shift_px = shift_px
         if file is not None:
             self.offer = OfferedTrunk(id=trunk.id, file=file)
