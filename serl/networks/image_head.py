@@ -6,15 +6,51 @@ brings it to a short code. Heads are what image agents and classifiers train; tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from serl.networks.mlp import PRECISIONS, kernel_init
+from serl.networks.mlp import kernel_init
 from serl.networks.norm_act import NormAct
+
+
+def _dot_general(dtype: Any) -> Callable[..., jax.Array]:
+    """For `flax.linen.Dense(dot_general=...)`, (N, in) times (in, out), float32 outside.
+
+    Products of the inputs rounded to `dtype`; the kernel's gradient is always float32. For that a
+    CPU wants the transposed input laid out as such: 6.1 ms of one core instead of 8.3 for (256,
+    4096) and 256 columns.
+    """
+
+    @jax.custom_vjp
+    def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return forward(x, kernel)[0]
+
+    def rounded(dims: str, a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.einsum(
+            dims, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32
+        )
+
+    def forward(x, kernel):
+        return rounded("ni,io->no", x, kernel), (x, kernel)
+
+    def backward(saved, dy):
+        x, kernel = saved
+        turned = x.T
+        if jax.default_backend() == "cpu":
+            turned = jax.lax.optimization_barrier(turned)
+        return rounded("no,io->ni", dy, kernel), turned @ dy
+
+    product.defvjp(forward, backward)
+    return lambda x, kernel, *_, **__: product(x, kernel)
+
+
+PRODUCTS = {"float32": _dot_general(jnp.float32), "bfloat16": _dot_general(jnp.bfloat16)}
+"""By precision, as serl.networks.mlp.PRECISIONS."""
 
 
 class SpatialEmbeddings(nn.Module):
@@ -76,9 +112,8 @@ class ImageHead(nn.Module):
         pooled = self._pool(x.reshape(-1, *x.shape[-3:])).reshape(prod(lead), -1)
         if self.dropout > 0.0:
             pooled = nn.Dropout(self.dropout)(pooled, deterministic=not train)
-        dense = nn.Dense(
-            self.bottleneck, kernel_init=kernel_init, dot_general=PRECISIONS[self.precision]
-        )
+        product = PRODUCTS[self.precision]
+        dense = nn.Dense(self.bottleneck, kernel_init=kernel_init, dot_general=product)
         return NormAct("tanh")(dense(pooled)).reshape(*lead, self.bottleneck)
 
     def _pool(self, x: jax.Array) -> jax.Array:
