@@ -204,7 +204,11 @@ def _fps(experiment: Experiment, env: Any) -> float:
 
 
 def _tell(episode: EpisodeResult) -> None:
-    outcome = "success, " if episode.success else "no success, "
+    judged = episode.success
+    success = judged if episode.true_success is None else episode.true_success
+    outcome = "success, " if success else "no success, "
+    if success != judged:
+        outcome += f"judged {'a' if judged else 'no'} success, "
     print(
         f"seed {episode.seed}: {outcome if episode.success_reported else ''}{episode.steps} steps, "
         f"return {episode.episode_return:.3g}",

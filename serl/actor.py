@@ -189,6 +189,7 @@ class Actor:
         seen = self.policy.see(obs)
         self.client.send(self.records.first(episode, obs, info, seen.extras))
         total, steps, over, success = 0.0, 0, False, False
+        true: bool | None = None
         if self.experiment.actor.apply_params == "episode":
             self.policy.take(self.client)
         while not over:
@@ -217,6 +218,8 @@ class Actor:
             self.env_steps += 1
             self._rate.add(1)
             success = success or bool(info.get("success", False))
+            if info.get("env_success") is not None:
+                true = bool(true) or bool(info["env_success"])
             over = terminated or truncated
             self._status()
             if self.stop.is_set():
@@ -224,7 +227,7 @@ class Actor:
         if info.get("interrupted"):
             self._interrupted(str(info["interrupted"]))
         else:
-            self._ended(steps, total, success)
+            self._ended(steps, total, success, true)
 
     def _interrupted(self, reason: str) -> None:
         """The env broke the episode off: its steps are kept, but it counts neither way."""
@@ -239,13 +242,15 @@ class Actor:
             return self.env.action_space.sample(), Source.RANDOM
         return self.policy.act(seen.obs, deterministic=False), Source.POLICY
 
-    def _ended(self, steps: int, total: float, success: bool) -> None:
+    def _ended(self, steps: int, total: float, success: bool, true: bool | None) -> None:
+        """Count an episode; `true` is the task's own success, where a learned reward judges."""
         self.episodes += 1
         self.window.add(success)
         values = {
             "episode/return": total,
             "episode/steps": steps,
             "episode/success": float(success),
+            **({} if true is None else {"episode/true_success": float(true)}),
             "episode/success_last_20": self.window.successes / max(1, len(self.window.recent)),
             "policy/version": self.policy.version,
             "policy/age_s": self.policy.age_s,

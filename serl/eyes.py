@@ -22,6 +22,7 @@ from serl.data.mixing import Minibatches, encoded
 from serl.data.replay import Replay
 from serl.encoder import ROWS, Encoder
 from serl.errors import SpecMismatch
+from serl.goals import Goals, success_pictures
 from serl.networks.augment import AugmentedCrops, suffix
 from serl.pixels import FeatureLayout, images
 from serl.run_folder import RunFolder
@@ -52,6 +53,8 @@ class Eyes:
         self.offer: OfferedTrunk | None = None
         self._encoder: Encoder | None = None
         self._cameras: tuple[str, ...] = ()
+        self._wants_goals = hasattr(agent, "goal_spec")
+        self._goals: Goals | None = None
         if trunk is None or image is None:
             return
         cameras = images(agent.spec)
@@ -131,11 +134,20 @@ class Eyes:
         cache.load(replay, episodes)
         self._encoder.add_cache(cache)
 
+    def take_goals(self, demos: Replay, rng: np.random.Generator) -> None:
+        """Encode the demonstrations' moments of success, for an agent that asks for them."""
+        if self._wants_goals:
+            pictures = success_pictures(demos.iter_episodes(), self._cameras)
+            self._goals = Goals(pictures, self.encode, self._shift_px, rng)
+
     def look(self, rng: np.random.Generator, batch: Minibatches) -> Minibatches:
         """A drawn batch as the agent's update takes it."""
-        if self.trunk is None or self.layout is not None:
-            return batch
-        return encoded(rng, batch, self._cameras, self.encode, self._shift_px)
+        if self.trunk is not None and self.layout is None:
+            batch = encoded(rng, batch, self._cameras, self.encode, self._shift_px)
+        if self._goals is not None:
+            goals = self._goals.draw(rng, batch["reward"].shape)
+            batch = {**batch, "extra": {**batch["extra"], **goals}}
+        return batch
 
     def check(self) -> None:
         """Raise what ended the encoder, if something did."""

@@ -215,6 +215,7 @@ class Learner:
             self.eyes.open(self._opened, [self.replay, self.demo_replay])
             self._warm_up()
             self._load_demos()
+            self.eyes.take_goals(self.demo_replay, np.random.default_rng([5, self.experiment.seed]))
             self._publish()
             if not self.run.learner_final.exists():
                 self._train()

@@ -19,6 +19,7 @@ from serl import actor as actor_module
 from serl import learner as learner_module
 from serl.actor import Actor
 from serl.agents.base import Batch
+from serl.agents.vice import VICEConfig
 from serl.checkpoint import load_policy, save_policy
 from serl.data.demos import EpisodeMeta, save_episode
 from serl.data.mixing import transitions
@@ -226,6 +227,31 @@ def test_demonstrations_are_encoded_once_over_all_runs(tmp_path):
         second._load_demos()
         assert second.demo_replay.ready == second.demo_replay.records_committed > 0
         assert second.demo_replay.backlog == 0
+
+
+def vice(updates: int) -> Experiment:
+    """pixel_world whose reward is learned from the demonstrations' pictures of success."""
+    sac = EXPERIMENT.agent
+    fields = {f.name: getattr(sac, f.name) for f in dataclasses.fields(sac)}
+    return dataclasses.replace(experiment(updates), agent=VICEConfig(**fields))
+
+
+def test_an_agent_that_learns_its_reward_is_given_the_demonstrations_successes(tmp_path):
+    meta = EpisodeMeta(experiment="pixel_world", success=True)
+    for rows in _plain_episodes(3):
+        save_episode(tmp_path / "demos", rows, EXPERIMENT.env.spec(), meta)
+    learner = filled(tmp_path / "run", vice(4), demos=tmp_path / "demos")
+    assert learner.run_until_done()["updates"] == 4
+    drawn = learner.eyes.look(
+        np.random.default_rng(0), {"reward": np.zeros((2, 5)), "extra": {"own": 1}}
+    )
+    assert drawn["extra"].keys() == {"own", "goal/front", "goal/wrist"}
+    assert drawn["extra"]["goal/front"].shape == (2, 5, *learner.agent.feature_shape)
+
+
+def test_without_a_picture_of_success_there_is_one_line_that_says_how_to_get_some(tmp_path):
+    with pytest.raises(UserError, match="no demonstration has one; record some"):
+        filled(tmp_path, vice(4)).run_until_done()
 
 
 def _plain_episodes(count: int) -> list[np.ndarray]:
