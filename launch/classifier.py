@@ -152,11 +152,19 @@ def _label(args: Namespace) -> int:
 
 
 def _add_train(parser: Parser) -> None:
+    from serl.rewards.model import POOLINGS
+
     parser.add_argument("folder", type=Path, nargs="+", help="from `serl classifier record`")
     parser.add_argument("--out", type=Path, required=True, help="the classifier's .safetensors")
     parser.add_argument("--report", type=Path, help="HTML; default beside the classifier")
     parser.add_argument("--trunk", default="small", help="what looks at frames (small)")
     parser.add_argument("--weights", default="pretrained", help="its weights, as for agents")
+    parser.add_argument(
+        "--pooling",
+        choices=POOLINGS,
+        default=POOLINGS[0],
+        help="of feature maps; spatial_embeddings is SERL's",
+    )
     parser.add_argument("--held-out", type=number(float, 0.05, 0.5), default=0.2)
     parser.add_argument("--precision", type=number(float, 0.5, 1.0), default=0.98)
     parser.add_argument("--crops", type=number(int, 1, 64), default=4)
@@ -196,6 +204,7 @@ def _train(args: Namespace) -> int:
             precision=args.precision,
             crops=args.crops,
             steps=args.steps,
+            pooling=args.pooling,
             seed=args.seed,
         ),
         success=_class(args.success, classes),

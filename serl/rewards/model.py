@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from serl.errors import CorruptFile, UserError, writing
+from serl.errors import CorruptFile, UserError, unknown_name, writing
 from serl.rewards.conditions import Condition
 from serl.rewards.frames import View
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 HEADER = "serl"
 FORMAT = 1
+POOLINGS = ("spatial_softmax", "spatial_embeddings", "average", "max")
+"""Those of serl.networks.image_head."""
 Leaves = dict[str, NDArray[Any]]
 
 
@@ -57,12 +59,16 @@ class ClassifierHeader:
     precision: str = "float32"
     bottleneck: int = 256
     hidden: int = 256
+    pooling: str = "spatial_softmax"
+    """One of POOLINGS."""
     training: Mapping[str, Any] | None = None
     """Figures of its training, for people."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
             raise UserError(f"classifier threshold {self.threshold} must be 0 to 1.")
+        if self.pooling not in POOLINGS:
+            raise unknown_name("pooling", self.pooling, POOLINGS)
         if self.consecutive < 1:
             raise UserError(f"consecutive {self.consecutive} must be 1 or more steps.")
         if not 0 <= self.success < len(self.classes) or self.success == self.lost:
@@ -148,6 +154,7 @@ def network(header: ClassifierHeader) -> Any:
         classes=len(header.classes),
         bottleneck=header.bottleneck,
         hidden=header.hidden,
+        pooling=header.pooling,
     )
 
 
@@ -167,7 +174,7 @@ def save_classifier(classifier: Classifier, path: str | Path) -> Classifier:
     leaves: Leaves = {}
     for prefix, tree in (("head", classifier.params), ("trunk", classifier.trunk.params)):
         for name, leaf in flatten_dict(dict(tree), sep="/").items():
-            leaves[f"{prefix}/{name}"] = np.ascontiguousarray(leaf, np.float32)
+            leaves[f"{prefix}/{name}"] = np.array(leaf, np.float32, order="C")
     raw = json.loads(json.dumps(classifier.header.to_json()))
     version = _version(raw, leaves)
     data = safetensors.numpy.save(leaves, {HEADER: json.dumps({**raw, "version": version})})
@@ -248,7 +255,7 @@ def _version(raw: Mapping[str, Any], leaves: Leaves) -> str:
     digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode())
     for name in sorted(leaves):
         digest.update(f"{name} {leaves[name].shape}".encode())
-        digest.update(np.ascontiguousarray(leaves[name]).tobytes())
+        digest.update(leaves[name].tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -44,6 +44,8 @@ class TrainConfig:
     """Adam's. Source: HIL-SERL, arXiv:2410.21845 appendix (its code has 1e-4)."""
     steps: int = 600
     """At most so many gradient steps."""
+    pooling: str = "spatial_softmax"
+    """How feature maps become vectors: one of serl.rewards.model.POOLINGS."""
     check_every: int = 20
     patience: int = 8
     """Checks of the held-out loss without a better one before training ends."""
@@ -122,6 +124,7 @@ def train(
         consecutive=consecutive or first.hold_steps,
         conditions=conditions,
         pose_frame=first.pose_frame,
+        pooling=config.pooling,
         trunk=trunk.id,
         trunk_name=trunk.name,
         precision=trunk.precision,
@@ -246,7 +249,7 @@ def _fit(
         return optax.apply_updates(params, updates), state, value
 
     @jax.jit
-    def held_out_loss(params: Any) -> jax.Array:
+    def held_out_loss(params: Any, test: Any) -> jax.Array:
         logits = jnp.asarray(net.apply({"params": params}, as_maps(test)))
         return (weight * losses(logits, tested_label, classes)).sum()
 
@@ -261,7 +264,7 @@ def _fit(
         params, state, value = step(params, state, batch, examples.label[drawn], key)
         if k % config.check_every and k < config.steps:
             continue
-        tested_loss = float(held_out_loss(params))
+        tested_loss = float(held_out_loss(params, test))
         history.append((k, float(value), tested_loss))
         if tested_loss < best:
             best, best_params, best_step, waited = tested_loss, jax.device_get(params), k, 0
