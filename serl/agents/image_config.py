@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serl.agents.base import check_choice, check_range
+from serl.errors import UserError
 
 POOLINGS = ("spatial_embeddings", "spatial_softmax", "average", "max")
 
@@ -85,6 +86,11 @@ class ImageConfig:
         check_range("image.crops", self.crops, 0, 64)
         check_range("image.shift_px", self.shift_px, 0, 32)
         check_range("image.stack", self.stack, 1, 16)
+        if self.augment.on and self.frozen and not self.shift_px:
+            raise UserError(
+                "agent.image.augment changes shifted crops only, and agent.image.shift_px is 0: set "
+                "it to at least 1, or leave augment off."
+            )
         check_range("image.actor_minibatches", self.actor_minibatches, 0, 2**20)
         check_range("image.dropout", self.dropout, 0.0, 0.9)
         for name in ("embeddings", "bottleneck", "state_code"):

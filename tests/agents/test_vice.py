@@ -11,7 +11,6 @@ import pytest
 from agents.pixel_worlds import CAMERAS, SMALL, SPEC, batches_of, first, plain
 
 from serl.agents.base import Batch
-from serl.agents.goals import Goals
 from serl.agents.optimizer import OptimizerConfig
 from serl.agents.vice import VICE, GoalClassifierConfig, VICEConfig, between_rows, mixed
 from serl.errors import SpecMismatch, UserError
@@ -178,27 +177,3 @@ def test_the_classifier_has_heads_of_its_own():
     moved = zip(plain(after.classifier.params), plain(state.classifier.params), strict=True)
     assert all(not np.array_equal(a, b) for a, b in moved)
     assert first(batches).reward.shape == (6,)
-
-
-def test_goals_are_encoded_once_and_drawn_with_all_cameras_of_one_view():
-    frames = {c: np.zeros((3, 4, 4, 3), np.uint8) + np.arange(3, dtype=np.uint8)[:, None, None, None]
-              for c in CAMERAS}  # fmt: skip
-    calls = []
-
-    def encode(frames, offsets, shift_px):
-        calls.append(np.array(offsets))
-        marks = np.stack([frames[:, 0, 0, 0], offsets[:, 0]], axis=-1)
-        return marks.astype(jnp.bfloat16).view(np.uint16)[:, None, None]
-
-    goals = Goals(frames, encode, crops=5, shift_px=4)
-    made = len(calls)
-    drawn = goals.sample(np.random.default_rng(0), 2, 50)
-    assert len(calls) == made == 10
-    assert (calls[0] == 4).all(), "the first crop is the view as it is"
-    front, wrist = (np.asarray(drawn[f"goal/{c}"], np.float32) for c in CAMERAS)
-    assert front.shape == (2, 50, 1, 1, 2)
-    np.testing.assert_array_equal(front[..., 0], wrist[..., 0])
-    assert set(front[..., 0].ravel()) == {0.0, 1.0, 2.0}
-    assert (front[..., 1] != wrist[..., 1]).any(), "each camera has its own crop"
-    with pytest.raises(UserError, match="needs pictures of success"):
-        Goals({c: x[:0] for c, x in frames.items()}, encode)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serl.agents.image_config import AugmentConfig
+from serl.agents.image_config import AugmentConfig, ImageConfig
 from serl.errors import UserError
 from serl.networks.augment import LUMA, AugmentedCrops, augmented, suffix
 
@@ -96,3 +96,9 @@ def test_crops_of_other_augmentation_are_kept_under_another_name():
 def test_a_setting_out_of_range_is_refused_by_name():
     with pytest.raises(UserError, match=r"agent.image.augment.hue is 0.7"):
         AugmentConfig(hue=0.7)
+
+
+def test_augmentation_that_would_never_happen_is_refused():
+    with pytest.raises(UserError, match=r"shifted crops only, and agent.image.shift_px is 0"):
+        ImageConfig(augment=ALL, shift_px=0)
+    ImageConfig(augment=ALL, shift_px=0, frozen=False)
