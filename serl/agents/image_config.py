@@ -88,8 +88,8 @@ class ImageConfig:
         check_range("image.stack", self.stack, 1, 16)
         if self.augment.on and self.frozen and not self.shift_px:
             raise UserError(
-                "agent.image.augment changes shifted crops only, and agent.image.shift_px is 0: set "
-                "it to at least 1, or leave augment off."
+                "agent.image.augment changes shifted crops only, and agent.image.shift_px is 0: "
+                "set it to at least 1, or leave augment off."
             )
         check_range("image.actor_minibatches", self.actor_minibatches, 0, 2**20)
         check_range("image.dropout", self.dropout, 0.0, 0.9)
