@@ -25,8 +25,7 @@ from serl.trunk import FrozenTrunk, make_trunk, random_trunk, read_trunk, save_t
 from serl.weights import OURS
 
 PROBE = 5000
-"""Samples of the probe, from the seed after the training's: the last 1000 are its test. All look as
-`pick_cube` does."""
+"""Samples of the probe, from the seed after the training's: all look as `pick_cube` does."""
 LAST = {
     "small": (("Conv_4", "kernel"), ("Conv_4", "bias")),
     "resnet10": tuple(
@@ -51,25 +50,27 @@ def main() -> None:
         default=[20.0, 20.0],
         help="of training; more than one: rounds, and the file is written after each",
     )
+    parser.add_argument("--start", type=Path, help="weights to go on from; default random ones")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--out", type=Path, help="default: serl/weights/<trunk>.safetensors")
     args = parser.parse_args()
     data = samples(args.folder, args.samples, args.seed)
     out = args.out or OURS / f"{args.trunk}.safetensors"
-    for params in train(args.trunk, data, args.minutes, args.seed):
+    start = read_trunk(args.start).params if args.start else None
+    for params in train(args.trunk, data, args.minutes, args.seed, start):
         save_trunk(_finish(args.trunk, params, data), out)
-        report(out, args.folder, args.seed + 1)
+        report(out, args.folder, data, args.seed + 1)
 
 
-def report(path: Path, folder: Path, seed: int) -> None:
+def report(path: Path, folder: Path, data: Data, seed: int) -> None:
     """Print the probe of a weight file, and of the same trunk before training."""
     probe = samples(folder, PROBE, seed, (1.0, 0.0, 0.0))
     trunk = read_trunk(path)
     print(f"{path.name}: {trunk.id}, {path.stat().st_size / 1e6:.2f} MB")
     print(f"cubes lie {spread_cm(probe):.2f} cm from their mean")
     for what, candidate in (("random", random_trunk(trunk.name)), ("trained", trunk)):
-        mean, median = cube_error_cm(candidate, probe)
+        mean, median = cube_error_cm(candidate, data, probe)
         print(f"{what}: mean {mean:.2f} cm, median {median:.2f} cm")
 
 

@@ -19,9 +19,13 @@ from serl.networks import crops
 from serl.networks.trunk import TRUNKS
 
 SHIFT_PX = 4
-BATCH = 32
-"""Samples, of two frames each."""
-LEARNING_RATE = 1.2e-3
+BATCH = 16
+"""Samples, of two frames each: many rough updates learn more in a given time than few fine ones."""
+SHARES = (0.5, 0.2, 0.3)
+"""Of each look in what is shown: of `pretrain_scenes.LOOKS`."""
+STILL = 0.75
+"""Share of samples that are not shifted."""
+LEARNING_RATE = 2e-3
 WARM_UP = 200
 SOFT = 0.05
 """Errors above this, in the targets' units, count linearly, smaller ones squared."""
@@ -31,30 +35,37 @@ NOISE = np.random.default_rng(0).standard_normal((32, 128, 128, 3)).astype(np.fl
 """Drawing it anew would cost as much as the trunk."""
 
 
-def train(name: str, data: Data, rounds: Sequence[float], seed: int) -> Iterator[Any]:
+def train(
+    name: str, data: Data, rounds: Sequence[float], seed: int, start: Any = None
+) -> Iterator[Any]:
     """Parameters of trunk `name` after each round of so many minutes.
 
     In a round the learning rate rises for WARM_UP updates and then falls to 0 along a cosine of
     time, so that a machine that is shared ends when it should.
+
+    Args:
+        start: parameters to go on from; None for random ones.
     """
     module = TRUNKS.get(name)()
     known = targets(data)
     rng = np.random.default_rng(seed)
     params = _initial(module, jax.random.key(seed))
-    optimiser = optax.inject_hyperparams(optax.adamw)(learning_rate=0.0, weight_decay=1e-4)
+    if start is not None:
+        params["trunk"] = jax.tree.map(jnp.asarray, start)
+    optimiser = make_optimiser()
     state = optimiser.init(params)
     update = jax.jit(_make_update(module, optimiser))
     key = jax.random.key(seed + 1)
     batches = _batches(data, known, rng)
     for index, minutes in enumerate(rounds):
-        start, spent, step = time.monotonic(), 0.0, 0
+        began, spent, step = time.monotonic(), 0.0, 0
         log = _Log(f"round {index + 1}")
         while spent < minutes:
             rate = LEARNING_RATE * 0.5**index * min(1.0, (step + 1) / WARM_UP)
             rate *= 0.5 * (1 + np.cos(np.pi * spent / minutes))
             key, draw = jax.random.split(key)
             params, state, losses = update(params, state, next(batches), draw, rate)
-            step, spent = step + 1, (time.monotonic() - start) / 60
+            step, spent = step + 1, (time.monotonic() - began) / 60
             log.add(step, spent, losses)
         yield params["trunk"]
 
@@ -75,12 +86,39 @@ class _Log:
 
 
 def _batches(data: Data, known: Targets, rng: np.random.Generator) -> Iterator[Any]:
-    """Samples in random order, epoch after epoch."""
-    count = len(data["look"])
+    """Samples drawn at random, by look as SHARES says."""
+    look = np.asarray(data["look"])
+    chance = np.asarray(SHARES)[look] / np.bincount(look, minlength=len(SHARES))[look]
     while True:
-        rows = rng.permutation(count)
-        for first in range(0, count - BATCH + 1, BATCH):
-            yield _batch(data, known, np.sort(rows[first : first + BATCH]))
+        rows = rng.choice(len(look), 64 * BATCH, p=chance / chance.sum())
+        for part in rows.reshape(64, BATCH):
+            yield _batch(data, known, np.asarray(part))
+
+
+def make_optimiser() -> Any:
+    """Muon for the trunk's matrices, convolutions as (inputs, outputs); Adam for the rest.
+
+    Source: Jordan et al., https://kellerjordan.github.io/posts/muon; scale: Liu et al.,
+    arXiv:2502.16982.
+    """
+
+    def matrices(params: Any) -> Any:
+        def numbers(path: Any, leaf: jax.Array) -> Any:
+            trunk = path[0].key == "trunk" and leaf.ndim >= 2
+            axes = tuple(range(leaf.ndim - 1))
+            return optax.contrib.MuonDimensionNumbers(axes, leaf.ndim - 1) if trunk else None
+
+        return jax.tree_util.tree_map_with_path(numbers, params)
+
+    def make(learning_rate: Any) -> Any:
+        return optax.contrib.muon(
+            learning_rate,
+            weight_decay=1e-3,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=matrices,
+        )
+
+    return optax.inject_hyperparams(make)(learning_rate=0.0)
 
 
 def _initial(module: Any, key: jax.Array) -> dict[str, Any]:
@@ -112,7 +150,7 @@ def _make_update(module: Any, optimiser: Any) -> Any:
         n = len(batch["frames"])
         frames = batch["frames"].reshape(2 * n, *batch["frames"].shape[2:])
         offsets = crops.random_offsets(shift_key, (2 * n,), SHIFT_PX)
-        still = (jnp.arange(2 * n) // 2 % 2 == 0)[:, None]  # every other sample is not shifted
+        still = jnp.repeat(jnp.arange(n) < round(STILL * n), 2)[:, None]
         offsets = jnp.where(still, SHIFT_PX, offsets)
         frames = _photograph(crops.shifted(frames, offsets, SHIFT_PX), key)
         features = module.apply({"params": params["trunk"]}, frames)
@@ -121,10 +159,13 @@ def _make_update(module: Any, optimiser: Any) -> Any:
         at = batch["frame"].reshape(2 * n, 3, 3).at[:, :, :2].add(moved[:, None])
         frame_mask = batch["frame_mask"].reshape(2 * n, 9)
         both = features.reshape(n, -1)
+        rest = still[::2]  # positions in base are not those of a shifted picture
         parts = {
             "frame": _error(_linear(params["frame"], flat), at.reshape(2 * n, 9), frame_mask),
-            "pair": _error(_linear(params["pair"], both), batch["pair"], batch["pair_mask"]),
-            "reach": _error(_linear(params["reach"], both), batch["reach"], batch["reach_mask"]),
+            "pair": _error(_linear(params["pair"], both), batch["pair"], rest * batch["pair_mask"]),
+            "reach": _error(
+                _linear(params["reach"], both), batch["reach"], rest * batch["reach_mask"]
+            ),
         }
         classes, depth = _map_errors(_linear(params["maps"], features), batch, still[:, 0])
         parts |= {"classes": classes, "depth": depth}
