@@ -1,8 +1,9 @@
-"""What there is: tasks, agents, backends, examples, runs; and the settings of an experiment.
+"""What there is, by kind: tasks, agents, cameras, weights, runs ...; an experiment's settings.
 
 examples:
   serl list
   serl list tasks
+  serl list weights
   serl list settings pick_cube_state
 """
 
@@ -47,10 +48,39 @@ def _agents() -> list[str]:
     return need("serl.agents.base", "learner").AGENTS.names()
 
 
+def _trunks() -> list[str]:
+    return need("serl.networks.trunk", "learner").TRUNKS.names()
+
+
+def _rewards() -> list[str]:
+    need("serl.rewards.network", "learner")
+    from serl.rewards.base import REWARDS
+
+    return REWARDS.names()
+
+
+def _cameras() -> list[str]:
+    from envs.cameras.base import CAMERAS
+
+    return CAMERAS.names()
+
+
 def _backends() -> list[str]:
     from robot_servers.backends.base import BACKENDS
 
     return BACKENDS.names()
+
+
+def _grippers() -> list[str]:
+    from robot_servers.grippers.base import GRIPPERS
+
+    return GRIPPERS.names()
+
+
+def _weights() -> list[str]:
+    from launch.weights import lines
+
+    return list(lines())
 
 
 def _runs() -> list[str]:
@@ -66,7 +96,12 @@ def _run_line(run: Run) -> str:
 KINDS: dict[str, Callable[[], list[str]]] = {
     "tasks": lambda: tasks().names(),
     "agents": _agents,
+    "trunks": _trunks,
+    "weights": _weights,
+    "rewards": _rewards,
+    "cameras": _cameras,
     "backends": _backends,
+    "grippers": _grippers,
     "examples": examples,
     "runs": _runs,
 }

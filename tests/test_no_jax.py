@@ -57,7 +57,7 @@ def test_every_module_of_the_robot_side_imports(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        ["list tasks", "list backends"],
+        ["list tasks", "list backends", "list"],
         [
             "record --task pick_cube --demos 1 --into demos",
             "replay-demo demos/episode_000000.npz",

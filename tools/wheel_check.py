@@ -23,6 +23,10 @@ def main() -> None:
         if home not in where.parents:
             sys.exit(f"wheel-check: {name} is imported from {where}, not from the wheel")
 
+    from serl.agents.image_config import ImageConfig
+    from serl.trunk import load_trunk
+
+    trunk = load_trunk(ImageConfig(trunk="small"))  # its weights come with the wheel
     sys.modules["numba"] = None  # pyright: ignore[reportArgumentType]: compiling takes 20 s
     from envs.tasks.base import TASKS
 
@@ -31,7 +35,10 @@ def main() -> None:
         env.reset(seed=0)
         env.step(env.action_space.sample())
         env.close()
-    sys.stdout.write(f"wheel-check: {len(there)} files; stepped {', '.join(TASKS)}\n")
+    stepped = ", ".join(TASKS)
+    sys.stdout.write(
+        f"wheel-check: {len(there)} files; weights of {trunk.name}; stepped {stepped}\n"
+    )
 
 
 def _packages() -> str:

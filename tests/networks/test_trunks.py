@@ -71,17 +71,6 @@ def test_resnet10_has_the_names_of_serls_file() -> None:
     assert not any("conv_proj" in path for path in shapes if path.startswith("ResNetBlock_0"))
 
 
-@pytest.mark.parametrize("name", ["small", "resnet10"])
-def test_any_leading_axes_give_the_features_of_each_frame(name: str) -> None:
-    trunk = random_trunk(name)
-    apply = jax.jit(trunk.apply)
-    x = frames(4, 32, 64)
-    folded = apply(x.reshape(2, 2, 32, 64, 3), trunk.params)
-    assert folded.shape == (2, 2, *feature_shape(name, (32, 64, 3)))
-    flat = apply(x, trunk.params)
-    np.testing.assert_allclose(folded.reshape(flat.shape), flat, rtol=1e-4, atol=1e-4)
-
-
 def test_resnet10_computes_what_the_formulas_say() -> None:
     """The first block against plain NumPy: stem, norm over 4 groups, pool, convolutions."""
     trunk = random_trunk("resnet10", seed=3)
