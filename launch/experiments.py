@@ -126,7 +126,7 @@ class Selection:
         if self.seed is not None:
             experiment = dataclasses.replace(experiment, seed=self.seed)
         if self.reward is not None:
-            experiment = dataclasses.replace(experiment, reward=self.reward)
+            experiment = need("serl.rewards.base", "learner").with_reward(experiment, self.reward)
         return overrides.apply(experiment, self.overrides)
 
     def load_env(self) -> EnvConfig:
