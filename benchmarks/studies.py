@@ -66,7 +66,7 @@ STUDIES = {
     "vice": Study(
         "`reach` from pixels with VICE's reward alone: true successes",
         "demo",
-        ("--task", "reach", "--pixels", "--agent", "vice"),
+        ("reach_vice",),
         {"VICE": ()},
     ),
 }

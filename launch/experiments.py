@@ -122,7 +122,7 @@ class Selection:
         """The experiment. Imports its file, its env's config and its agent's."""
         experiment = self._base()
         if self.agent is not None:
-            experiment = dataclasses.replace(experiment, agent=_agents().get(self.agent)())
+            experiment = _with_agent(experiment, _agents().get(self.agent)())
         if self.seed is not None:
             experiment = dataclasses.replace(experiment, seed=self.seed)
         if self.reward is not None:
@@ -200,6 +200,18 @@ def _task_experiment(task: str, *, pixels: bool) -> Experiment:
         return load_experiment(own)
     name = f"{task}_pixels" if pixels else task
     return dataclasses.replace(load_experiment(EXAMPLES / f"pick_cube_{kind}"), name=name, env=env)
+
+
+def _with_agent(experiment: Experiment, agent: Any) -> Experiment:
+    """The experiment with another agent; one that learns its own reward, from single steps, is
+    given none by the env."""
+    if not getattr(agent, "learns_reward", False):
+        return dataclasses.replace(experiment, agent=agent)
+    env: Any = experiment.env
+    if "learned" in getattr(env, "weights", dict)():
+        env = dataclasses.replace(env, reward="learned")
+    replay = dataclasses.replace(experiment.replay, n_step=1)
+    return dataclasses.replace(experiment, agent=agent, env=env, replay=replay)
 
 
 def _gym_experiment(gym_id: str) -> Experiment:

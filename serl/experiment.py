@@ -141,7 +141,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _refuse_outside("experiment", self, demos=(0, None), seed=(0, 65535))
-        refuse_own_reward(self.env, self.reward)
+        refuse_own_reward(self.env, self.reward, self.agent)
 
     def contract(self) -> dict[str, Any]:
         """What both sides must agree on, as JSON values."""

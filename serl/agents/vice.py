@@ -76,6 +76,7 @@ class VICEConfig(SACConfig):
     """SAC whose reward is learned. Needs cameras and a frozen trunk."""
 
     needs_images: ClassVar[bool] = True
+    learns_reward: ClassVar[bool] = True
 
     classifier: GoalClassifierConfig = field(default_factory=GoalClassifierConfig)
 

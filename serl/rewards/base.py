@@ -87,7 +87,12 @@ def parse(reward: str) -> tuple[str, Path]:
     return name, Path(path).expanduser()
 
 
-def refuse_own_reward(env_config: Any, reward: str) -> None:
+def learns_reward(agent: Any) -> bool:
+    """Whether an agent's config makes its own reward, as VICE's: the env must then give none."""
+    return bool(getattr(agent, "learns_reward", False))
+
+
+def refuse_own_reward(env_config: Any, reward: str, agent: Any = None) -> None:
     """An env that ends at its own success would tell the agent what only the source may tell."""
     own = getattr(env_config, "reward", None)
     if reward != ENV and own not in (LEARNED, None):
@@ -95,7 +100,12 @@ def refuse_own_reward(env_config: Any, reward: str) -> None:
             f"reward is {reward} but env.reward is {own!r}: the task's own success would end "
             "episodes. Set env.reward to 'learned'; the flag --reward does."
         )
-    if reward == ENV and own == LEARNED:
+    if reward != ENV and learns_reward(agent):
+        raise UserError(
+            f"agent {type(agent).__name__} learns its own reward, and reward is {reward}; leave "
+            "one of them out."
+        )
+    if reward == ENV and own == LEARNED and not learns_reward(agent):
         raise UserError(
             "env.reward is 'learned' but no reward source is given: nothing would ever be paid. "
             "Give --reward classifier:PATH, or env.reward another value."
