@@ -1,7 +1,7 @@
 """Pick up a cube from two 128 x 128 cameras and proprioception, on two CPU cores.
 
-Settings are pick_cube_state's but for two critics instead of four, which cost more here and were not
-needed, and gates that a policy of 97 % passes in reasonable time. Found on tuning seed 100.
+Settings are pick_cube_state's but for two critics instead of four, which cost more here and were
+not needed, and gates that a policy of 97 % passes in reasonable time. Found on tuning seed 100.
 """
 
 import dataclasses

@@ -1,5 +1,5 @@
-"""Reach a position from pixels with no reward but VICE's: a classifier trained along with the policy
-from the last pictures of 20 demonstrations. The env neither pays nor ends at success."""
+"""Reach a position from pixels with no reward but VICE's: a classifier trained along with the
+policy from the last pictures of 20 demonstrations. The env neither pays nor ends at success."""
 
 import dataclasses
 
