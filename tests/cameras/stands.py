@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -311,10 +312,44 @@ def opencv_stand() -> Iterator[Stand]:
         )
 
 
+@contextmanager
+def file_stand(kind: str) -> Iterator[Stand]:
+    """The address is a picture (PPM) that is replaced FPS times a second; unplugged it is gone."""
+    plugged, stopped, lock = threading.Event(), threading.Event(), threading.Lock()
+    with tempfile.TemporaryDirectory() as folder:
+        path, fresh = Path(folder) / "newest.ppm", Path(folder) / "fresh"
+
+        def replace() -> None:
+            while not stopped.wait(1 / FPS):
+                with lock:
+                    if plugged.is_set():
+                        fresh.write_bytes(b"P6\n%d %d\n255\n" % (WIDTH, HEIGHT))
+                        with fresh.open("ab") as file:
+                            file.write(bytes([250, 0, 5]) * (WIDTH * HEIGHT))
+                        fresh.replace(path)
+
+        def unplug() -> None:
+            with lock:
+                plugged.clear()
+                path.unlink(missing_ok=True)
+
+        thread = threading.Thread(target=replace, daemon=True)
+        thread.start()
+        plugged.set()
+        until(path.exists)
+        try:
+            yield Stand(kind, str(path), unplug, plugged.set)
+        finally:
+            stopped.set()
+            thread.join()
+
+
 STANDS = {
     "fake": fake_stand,
     "opencv": opencv_stand,
     "realsense": realsense_stand,
     "video": video_stand,
 }
-"""One for every registered kind; the contract test asks for them."""
+STANDS |= {name: partial(file_stand, name) for name in CAMERAS if name not in STANDS}
+"""One for every registered kind; the contract test asks for them. A kind without one of its own is
+given a file that is replaced."""

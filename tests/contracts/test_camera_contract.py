@@ -1,5 +1,7 @@
-"""What every registered kind of camera must do. A new kind is held to this by being registered;
-it needs a stand in tests/cameras/stands.py."""
+"""What every registered kind of camera must do; being registered holds a new kind to this.
+
+A new kind is given the address of a picture that is replaced again and again. One that needs more
+behind it gets a stand in tests/cameras/stands.py."""
 
 import threading
 import time

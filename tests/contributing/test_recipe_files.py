@@ -21,11 +21,13 @@ RECIPES = {
 CONTRACTS = {
     "envs/tasks": ("tasks", "test_task_contract.py"),
     "serl/agents": ("agents", "test_agent_contract.py"),
+    "serl/networks/trunks": ("trunks", "test_trunk_contract.py"),
+    "serl/rewards": ("rewards", "test_reward_contract.py"),
+    "envs/cameras": ("cameras", "test_camera_contract.py"),
     "robot_servers/backends": ("backends", "test_backend_contract.py"),
-    "robot_servers/grippers": (None, "test_gripper_contract.py"),
+    "robot_servers/grippers": ("grippers", "test_gripper_contract.py"),
 }
-"""For each folder of leaves, what `serl list` calls them (None: it does not) and their test."""
-LISTED = [recipe for recipe in RECIPES if CONTRACTS[str(Path(recipe).parent)][0]]
+"""For each folder of leaves, what `serl list` calls them and their contract test."""
 
 
 def run(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -84,9 +86,9 @@ def test_the_recipe_passes_the_contract_of_its_kind(recipe: str, tmp_path: Path)
     assert int(passed[1]) >= 3
 
 
-@pytest.mark.parametrize("recipe", LISTED)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_the_recipe_is_listed(recipe: str, tmp_path: Path) -> None:
-    kind = str(CONTRACTS[str(Path(recipe).parent)][0])
+    kind, _ = CONTRACTS[str(Path(recipe).parent)]
     done = run(tree_with(recipe, tmp_path), "-m", "launch.main", "list", kind)
     assert done.returncode == 0, done.stderr
     assert Path(recipe).stem in done.stdout
