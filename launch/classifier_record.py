@@ -28,7 +28,7 @@ from serl.seeds import Purpose, episode_seed
 KINDS = ("expert", "wander", "stop", "drop", "open", "noisy", "wander", "stop", "random")
 """How scripted episodes go, in turn."""
 
-POSITIVES_PER_EPISODE, NEGATIVES_PER_EPISODE = 6, 20
+POSITIVES_PER_EPISODE, NEGATIVES_PER_EPISODE = 3, 12
 """At most so many frames of an episode are kept: frames of one episode look alike."""
 
 NEAR_STEPS = 10
@@ -37,6 +37,9 @@ NEAR_STEPS = 10
 UNSURE_STEPS = 2
 """Frames this near to where success begins or ends are left out, as a person would who cannot tell
 a cube at 9.5 cm from one at 10.5 cm by eye."""
+
+UNSURE_LIFT = 0.85
+"""Failures whose lift has come this far are left out for the same reason, however long it stays."""
 
 
 def for_frames(env_config: Any) -> Any:
@@ -144,8 +147,7 @@ def scripted(
         rng = np.random.default_rng([seed, attempt, 7])
         script = Script(KINDS[attempt % len(KINDS)], expert, spec.action.shape[0], grips, rng)
         start = episode_seed(Purpose.DEMO, seed, attempt, lane=1)
-        obs, holding = _play(env, expert, script, start)
-        label = holding.astype(np.int64)
+        obs, label = _play(env, expert, script, start)
         kept = choose(label, positives - have[1], negatives - have[0], rng)
         if len(kept):
             about = {"kind": script.kind, "attempt": attempt}
@@ -162,7 +164,7 @@ def choose(
     label: NDArray[np.int64], positives: int, negatives: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Which frames of an episode to keep, in order: not too many, and near misses among them."""
-    turns = np.flatnonzero(np.diff(label))  # between this step and the next
+    turns = np.flatnonzero(np.diff(label == 1))  # between this step and the next
     steps = np.arange(len(label))
     sure = np.array([np.abs(turns + 0.5 - k).min(initial=np.inf) > UNSURE_STEPS for k in steps])
     good, bad = np.flatnonzero((label == 1) & sure), np.flatnonzero((label == 0) & sure)
@@ -194,6 +196,12 @@ def episode_of(
         label=label[kept],
         by=tuple(by[k] for k in kept),
     )
+
+
+def unsure(env: Any) -> bool:
+    """Too near to a success for an eye to tell: where a task says how far a lift has come."""
+    lift = env.unwrapped.outcome.terms.get("lift", 0.0)
+    return UNSURE_LIFT <= lift < 1.0
 
 
 def condition_holds(env: Any) -> bool:
@@ -295,17 +303,19 @@ def _label_of(key: str, label: int, classes: int) -> int:
 
 def _play(
     env: Any, expert: Any, script: Script, seed: int
-) -> tuple[list[dict[str, Any]], NDArray[np.bool_]]:
-    """One episode to its time limit: observations, and whether the condition held at each."""
+) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
+    """One episode to its time limit: observations and their labels, -1 where an eye cannot tell."""
     obs, _ = env.reset(seed=seed)
     expert.reset()
-    seen, holding, over = [obs], [condition_holds(env)], False
+    seen, holds, over = [obs], condition_holds(env), False
+    labels = [int(holds)]
     while not over:
-        obs, _, terminated, truncated, _ = env.step(script.act(holding[-1]))
+        obs, _, terminated, truncated, _ = env.step(script.act(holds))
+        holds = condition_holds(env)
         seen.append(obs)
-        holding.append(condition_holds(env))
+        labels.append(int(holds) if holds or not unsure(env) else -1)
         over = terminated or truncated
-    return seen, np.array(holding)
+    return seen, np.array(labels, np.int64)
 
 
 def _already_there(folder: Path) -> tuple[tuple[int, int], int]:

@@ -139,15 +139,14 @@ def _wrong(trained: Trained) -> str:
     wrong = wrong[np.argsort(-np.abs(p[wrong] - header.threshold), kind="stable")]
     figures, size = [], 0
     for k in wrong.tolist():
-        row = int(trained.held[k])
-        episode = trained.episodes[int(trained.examples.episode[row])]
-        frame = int(trained.examples.frame[row])
+        episode = trained.episodes[int(trained.examples.episode[k])]
+        frame = int(trained.examples.frame[k])
         picture = beside([f[frame] for f in episode.frames.values()])
         image = data_uri(thumbnail(picture, max(1, picture.shape[0] // 128)))
         if size + len(image) > MOST_BYTES:
             break
         size += len(image)
-        label = header.classes[int(trained.examples.label[row])]
+        label = header.classes[int(trained.examples.label[k])]
         file = episode.path.name if episode.path else "?"
         told = f"{file} frame {frame}: {label} by {episode.by[frame]}, p = {p[k]:.3f}"
         figures.append(f'<figure><img src="{image}" alt="">{html.escape(told)}</figure>')

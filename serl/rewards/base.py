@@ -65,11 +65,22 @@ def with_reward(experiment: E, reward: str) -> E:
         if raw.reward != ENV:
             raise UserError(f"this experiment's reward is {raw.reward}; change its file for 'env'.")
         return experiment
+    return dataclasses.replace(raw, env=unjudged(raw.env), reward=absolute(reward))
+
+
+def unjudged(env_config: Any) -> Any:
+    """The env's config, told neither to pay nor to end at success where it can be told so."""
+    if dataclasses.is_dataclass(env_config) and LEARNED in getattr(env_config, "weights", dict)():
+        return dataclasses.replace(env_config, reward=LEARNED)  # type: ignore[type-var]
+    return env_config
+
+
+def absolute(reward: str) -> str:
+    """The same source with an absolute path."""
+    if reward == ENV:
+        return ENV
     name, path = parse(reward)
-    env = raw.env
-    if dataclasses.is_dataclass(env) and LEARNED in getattr(env, "weights", dict)():
-        env = dataclasses.replace(env, reward=LEARNED)  # type: ignore[type-var]
-    return dataclasses.replace(raw, env=env, reward=f"{name}:{path.resolve()}")
+    return f"{name}:{path.resolve()}"
 
 
 def reward_contract(reward: str) -> dict[str, str]:
@@ -104,6 +115,11 @@ def refuse_own_reward(env_config: Any, reward: str, agent: Any = None) -> None:
         raise UserError(
             f"agent {type(agent).__name__} learns its own reward, and reward is {reward}; leave "
             "one of them out."
+        )
+    if learns_reward(agent) and own not in (LEARNED, None):
+        raise UserError(
+            f"agent {type(agent).__name__} learns its own reward, but env.reward is {own!r}: the "
+            "task's own success would end episodes. Set env.reward to 'learned'."
         )
     if reward == ENV and own == LEARNED and not learns_reward(agent):
         raise UserError(

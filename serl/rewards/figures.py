@@ -119,21 +119,21 @@ def confusion(probabilities: Floats, label: NDArray[np.integer]) -> NDArray[np.i
     return table
 
 
-def split_by_episode(
-    label: NDArray[np.integer], episode: NDArray[np.integer], share: float, seed: int
-) -> Bools:
-    """Which examples are held out (N,): whole episodes, every class on both sides.
+def folds_by_episode(
+    label: NDArray[np.integer], episode: NDArray[np.integer], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Which of `folds` parts each example is held out in (N,): whole episodes.
 
     Frames of one episode look alike, so a split by frame would test what was trained on. Episodes
-    are taken in random order, those with the rarest class first, until each class has `share` of
-    its examples held out.
+    are dealt in random order, those of the rarest class first, each to the part that has the
+    fewest examples of that class.
 
     Args:
         label: class of each example (N,), 0 ... n - 1, none absent.
         episode: which episode it is of (N,).
 
     Raises:
-        UserError: a class lies in one episode alone.
+        UserError: some part would leave a class without an example to train on.
     """
     rng = np.random.default_rng(seed)
     names = rng.permutation(np.unique(episode))
@@ -141,29 +141,16 @@ def split_by_episode(
     counts = np.array(
         [np.bincount(label[episode == name], minlength=classes) for name in names]
     )  # (episodes, classes)
-    held = np.zeros(len(names), bool)
-    totals = counts.sum(axis=0)
-    for c in np.argsort(totals, kind="stable"):
-        having = np.flatnonzero(counts[:, c])
-        if len(having) < 2:
+    part, totals = np.full(len(names), -1), np.zeros((folds, classes), np.int64)
+    for c in np.argsort(counts.sum(axis=0), kind="stable"):
+        for k in np.flatnonzero((counts[:, c] > 0) & (part < 0)):
+            part[k] = np.lexsort((totals.sum(axis=1), totals[:, c]))[0]
+            totals[part[k]] += counts[k]
+    for c in range(classes):
+        if np.count_nonzero(totals[:, c]) < 2:
             raise UserError(
-                f"class {c} has examples in {len(having)} episode only; held out by episode it "
-                "needs 2. Record or label another."
+                f"class {c} has examples in {np.count_nonzero(counts[:, c])} episode(s) only; held "
+                "out by episode it needs more. Record or label another episode of it."
             )
-        for k in having:
-            enough = counts[held, c].sum() >= share * totals[c]
-            if not held[k] and not enough and _leaves_every_class(counts, held, int(k)):
-                held[k] = True
-        if counts[held, c].sum() == 0:
-            raise UserError(
-                f"class {c} cannot be held out by episode without losing another class to train on."
-                " Record or label another episode of it."
-            )
-    return np.isin(episode, names[held])
-
-
-def _leaves_every_class(counts: NDArray[np.int64], held: Bools, k: int) -> bool:
-    """Every class still has an episode to train on when k is held out too."""
-    rest = ~held
-    rest[k] = False
-    return bool((counts[rest].sum(axis=0) > 0).all())
+    of = dict(zip(names.tolist(), part.tolist(), strict=True))
+    return np.array([of[name] for name in episode.tolist()], np.int64)

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from serl.errors import UserError
-from serl.rewards.figures import confusion, curve, lowest_threshold, rates, split_by_episode
+from serl.rewards.figures import confusion, curve, folds_by_episode, lowest_threshold, rates
 
 scored = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.5001, 0.9, 1.0]), st.booleans()),
@@ -53,26 +53,22 @@ episodes = st.lists(
 ).filter(lambda eps: all(sum(c in e for e in eps) >= 2 for c in range(3)))
 
 
-@given(episodes, st.integers(0, 5), st.sampled_from([0.1, 0.2, 0.4]))
+@given(episodes, st.integers(0, 5), st.integers(2, 5))
 @settings(deadline=None)
-def test_no_episode_is_on_both_sides_of_the_split_and_every_class_is(eps, seed, share):
+def test_no_episode_is_in_two_parts_and_every_part_leaves_every_class_to_train_on(eps, seed, folds):
     label = np.concatenate([np.array(e) for e in eps])
     episode = np.concatenate([np.full(len(e), k) for k, e in enumerate(eps)])
     try:
-        held = split_by_episode(label, episode, share, seed)
+        part = folds_by_episode(label, episode, folds, seed)
     except UserError:  # too few episodes, told in one line
         assume(False)
-    assert not set(episode[held]) & set(episode[~held])
-    assert set(label[held]) == set(label[~held]) == {0, 1, 2}
-    np.testing.assert_array_equal(held, split_by_episode(label, episode, share, seed))
+    for k in range(folds):
+        held = part == k
+        assert not set(episode[held]) & set(episode[~held])
+        assert set(label[~held]) == {0, 1, 2}
+    np.testing.assert_array_equal(part, folds_by_episode(label, episode, folds, seed))
 
 
 def test_a_class_in_one_episode_alone_cannot_be_held_out():
-    with pytest.raises(UserError, match="class 1 has examples in 1 episode only"):
-        split_by_episode(np.array([0, 0, 1, 0]), np.array([0, 0, 1, 2]), 0.2, 0)
-
-
-def test_a_split_that_would_leave_a_class_untested_is_refused():
-    label, episode = np.array([0, 1, 1, 2, 0, 2]), np.array([0, 0, 1, 1, 2, 2])
-    with pytest.raises(UserError, match="cannot be held out by episode"):
-        split_by_episode(label, episode, 0.2, 0)
+    with pytest.raises(UserError, match=r"class 1 has examples in 1 episode\(s\) only"):
+        folds_by_episode(np.array([0, 0, 1, 0]), np.array([0, 0, 1, 2]), 5, 0)
