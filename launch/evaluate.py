@@ -10,6 +10,7 @@ examples:
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from argparse import Namespace
 from contextlib import ExitStack
@@ -160,13 +161,19 @@ def _from_checkpoint(
 
 
 def _experiment(selection: Selection, checkpoint: str) -> Experiment:
-    """As given, else as the run was started."""
+    """As given, else as the run was started, with another seed or reward where given."""
     if not selection.is_empty:
         return selection.load()
     run = find_run(checkpoint)
     stored = run.selection
-    return Selection.from_json(
-        {**vars(stored), "overrides": (*stored.overrides, *selection.overrides)}
+    difference = stored.difference(dataclasses.replace(selection, reward=None, seed=None))
+    if difference:
+        raise UserError(f"{run.path} was trained with {difference}. Evaluate it without that word.")
+    return dataclasses.replace(
+        stored,
+        reward=stored.reward if selection.reward is None else selection.reward,
+        seed=stored.seed if selection.seed is None else selection.seed,
+        overrides=stored.overrides + selection.overrides,
     ).load()
 
 

@@ -78,10 +78,13 @@ class Selection:
         return self.experiment is None and self.task is None and self.env is None
 
     def absolute(self) -> Selection:
-        """The same with an absolute path, so that it holds from any folder."""
-        if self.experiment is None or not Path(self.experiment).exists():
-            return self
-        return dataclasses.replace(self, experiment=str(Path(self.experiment).resolve()))
+        """The same with absolute paths, so that it holds from any folder."""
+        experiment, reward = self.experiment, self.reward
+        if experiment is not None and Path(experiment).exists():
+            experiment = str(Path(experiment).resolve())
+        if reward is not None:
+            reward = _rewards().absolute(reward)
+        return dataclasses.replace(self, experiment=experiment, reward=reward)
 
     def difference(self, given: Selection) -> str | None:
         """What of `given` contradicts this selection, as '--seed 0, not 1'; None if nothing does.
@@ -96,6 +99,10 @@ class Selection:
             own = self.load().agent
             if dataclasses.replace(self, agent=given.agent).load().agent != own:
                 return f"{self.agent or 'its own agent'}, not --agent {given.agent}"
+        if given.reward not in (None, self.reward):
+            own, other = self.load().reward, _rewards().absolute(given.reward)
+            if own != other:
+                return f"reward {own}, not --reward {other}"
         return None
 
     def _source(self) -> str:
@@ -126,7 +133,7 @@ class Selection:
         if self.seed is not None:
             experiment = dataclasses.replace(experiment, seed=self.seed)
         if self.reward is not None:
-            experiment = need("serl.rewards.base", "learner").with_reward(experiment, self.reward)
+            experiment = _rewards().with_reward(experiment, self.reward)
         return overrides.apply(experiment, self.overrides)
 
     def load_env(self) -> EnvConfig:
@@ -138,7 +145,15 @@ class Selection:
             env = _gym_env(self.env)
         else:
             return self.load().env
+        if self.load_reward() != "env":
+            env = _rewards().unjudged(env)
         return overrides.apply(env, self.overrides, root="env")
+
+    def load_reward(self) -> str:
+        """What pays, as `serl.rewards.base.rewarded` takes it. As `load_env`, without JAX."""
+        if self.task is None and self.env is None:
+            return self.load().reward
+        return "env" if self.reward is None else _rewards().absolute(self.reward)
 
     def _base(self) -> Experiment:
         """The experiment as its file or name has it."""
@@ -207,9 +222,7 @@ def _with_agent(experiment: Experiment, agent: Any) -> Experiment:
     given none by the env."""
     if not getattr(agent, "learns_reward", False):
         return dataclasses.replace(experiment, agent=agent)
-    env: Any = experiment.env
-    if "learned" in getattr(env, "weights", dict)():
-        env = dataclasses.replace(env, reward="learned")
+    env = _rewards().unjudged(experiment.env)
     replay = dataclasses.replace(experiment.replay, n_step=1)
     return dataclasses.replace(experiment, agent=agent, env=env, replay=replay)
 
@@ -241,6 +254,10 @@ def slug(text: str) -> str:
 
 def _gym_env(gym_id: str) -> EnvConfig:
     return need("envs.gym", "sim").GymEnv(id=gym_id)
+
+
+def _rewards() -> Any:
+    return importlib.import_module("serl.rewards.base")
 
 
 def _agents() -> Registry[Any]:

@@ -22,6 +22,7 @@ from serl.data.demos import EpisodeMeta, load_folder, save_episode
 from serl.errors import UserError
 from serl.metrics import write_status
 from serl.records import RecordBuilder, Records
+from serl.rewards.base import ENV, reward_contract, rewarded, version_number
 from serl.seeds import Purpose, episode_seed
 from serl.types import EnvConfig, Source
 
@@ -54,6 +55,7 @@ def run(args: Namespace) -> int:
     done = record(
         env_config,
         folder,
+        reward=selection.load_reward(),
         count=args.demos,
         seed=selection.seed or 0,
         keep_failed=args.all,
@@ -91,6 +93,7 @@ def record(
     *,
     count: int,
     seed: int,
+    reward: str = "env",
     keep_failed: bool = False,
     meta: EpisodeMeta,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -100,17 +103,23 @@ def record(
 
     Each attempt has a seed of its own from the block for demonstrations, stored in the file.
 
+    Args:
+        reward: what pays (`serl.rewards.base.rewarded`). An episode is then a success when it was
+            judged one, and truly was one where the env can tell.
+
     Raises:
-        UserError: the env has no scripted expert, or it fails far more often than it succeeds.
+        UserError: the env has no scripted expert, it fails far more often than it succeeds, or
+            another reward pays in the demonstrations that `folder` holds.
     """
     spec = env_config.spec()
-    stored, attempt, successes = _already_there(folder, spec)
+    stored, attempt, successes = _already_there(folder, spec, reward)
     progress = Progress(wanted=count, stored=stored, successes=successes)
     on_progress(progress)
     if stored >= count:
         return progress
-    env = env_config.make()
-    expert = _expert(env_config, env, seed)
+    made = env_config.make()
+    env = rewarded(made, reward, spec)
+    expert = _expert(env_config, made, seed)
     builder = RecordBuilder(spec)
     limit = attempt + 10 + 5 * (count - stored)
     while progress.stored < count and not (stop is not None and stop.is_set()):
@@ -120,8 +129,8 @@ def record(
                 f"{attempt} attempts. Check the task, or keep failures with --all."
             )
         episode = episode_seed(Purpose.DEMO, seed, attempt)
-        records = demonstrate(env, expert, builder, attempt, episode)
-        success = bool(records["success"].any())
+        records, info = demonstrate(env, expert, builder, attempt, episode)
+        success = bool(records["success"].any()) and bool(info.get("env_success", True))
         if success or keep_failed:
             about = dataclasses.replace(
                 meta,
@@ -146,8 +155,10 @@ def record(
     return progress
 
 
-def demonstrate(env: Any, expert: Any, builder: RecordBuilder, episode: int, seed: int) -> Records:
-    """One episode's records, of length steps + 1."""
+def demonstrate(
+    env: Any, expert: Any, builder: RecordBuilder, episode: int, seed: int
+) -> tuple[Records, dict[str, Any]]:
+    """One episode's records, of length steps + 1, and the info of its end."""
     import numpy as np
 
     obs, info = env.reset(seed=seed)
@@ -168,14 +179,23 @@ def demonstrate(env: Any, expert: Any, builder: RecordBuilder, episode: int, see
             )
         )
         over = terminated or truncated
-    return np.concatenate(rows)
+    return np.concatenate(rows), info
 
 
-def _already_there(folder: Path, spec: Any) -> tuple[int, int, int]:
-    """Episodes stored, the next attempt's number, and successes. Damaged files are not counted."""
+def _already_there(folder: Path, spec: Any, reward: str) -> tuple[int, int, int]:
+    """Episodes stored, the next attempt's number, and successes. Damaged files are not counted.
+
+    Raises UserError for an episode that something other than `reward` paid.
+    """
     if not folder.is_dir():
         return 0, 0, 0
     episodes, corrupt = load_folder(folder, spec, successes_only=False)
+    pays = 0 if reward == ENV else version_number(reward_contract(reward)["version"])
+    if any((e.records["reward_version"][1:] != pays).any() for e in episodes):
+        raise UserError(
+            f"{folder} holds demonstrations that another reward paid than {reward}. Record into "
+            "another folder with --into, or remove these."
+        )
     attempts = [e.meta.details.get("attempt", -1) for e in episodes]
     successes = sum(e.meta.success for e in episodes)
     return len(episodes), max(attempts, default=-1) + 1 + len(corrupt), successes

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from serl.errors import UserError
-from serl.rewards.base import ENV, refuse_own_reward, reward_contract
+from serl.rewards.base import ENV, learns_reward, refuse_own_reward, reward_contract
 from serl.types import EnvConfig, contract_hash
 
 
@@ -54,7 +54,8 @@ class ActorConfig:
     """How the actor explores and when it takes new parameters."""
 
     random_steps: int = 0
-    """Uniform random actions before the policy acts (otherwise the arm waits for a policy)."""
+    """Uniform random actions before the policy acts (otherwise the arm waits for a policy). With
+    cameras and trunk "auto" a new actor waits for its learner all the same, to see as it does."""
     apply_params: str = "step"
     """'step' or 'episode': when a newer policy is taken up, always in the actor's own thread."""
 
@@ -142,6 +143,11 @@ class Experiment:
     def __post_init__(self) -> None:
         _refuse_outside("experiment", self, demos=(0, None), seed=(0, 65535))
         refuse_own_reward(self.env, self.reward, self.agent)
+        if learns_reward(self.agent) and self.replay.n_step != 1:
+            raise UserError(
+                f"replay.n_step is {self.replay.n_step}, but agent {type(self.agent).__name__} "
+                "learns its own reward, of single steps; set it to 1."
+            )
 
     def contract(self) -> dict[str, Any]:
         """What both sides must agree on, as JSON values."""
