@@ -9,6 +9,7 @@ examples:
   serl bench
   serl bench learner
   serl bench pixels
+  serl bench reencode
   serl bench studies crops weights --seeds 0 1 2
   serl bench robot --quick
   serl bench kills
@@ -38,7 +39,19 @@ from serl.experiment import Experiment
 USUAL = ("simulation", "learner", "channel")
 MODULES = {"learner": ("learner", "training"), "robot": ("robot", "rehearsal")}
 """Names that are more than the one file benchmarks/<name>.py: alone, and in a whole training."""
-ALL = (*USUAL, "pixels", "studies", "robot", "transfer", "experts", "kills", "soak", "demo", "gym")
+ALL = (
+    *USUAL,
+    "pixels",
+    "reencode",
+    "studies",
+    "robot",
+    "transfer",
+    "experts",
+    "kills",
+    "soak",
+    "demo",
+    "gym",
+)
 TAKE_MINUTES = ("soak", "rehearsal")
 
 
