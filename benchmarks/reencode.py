@@ -1,7 +1,7 @@
 """What keeping features costs in learning and saves in time: cache against encoding every batch.
 
-One recorded replay, equal weights, equal draws of rows; 300 updates each. Every tenth episode is held
-out: its temporal-difference error tells whether few fixed crops are worse than fresh ones.
+One recorded replay, equal weights, equal draws of rows; 300 updates each. Every tenth episode is
+held out: its temporal-difference error tells whether few fixed crops are worse than fresh ones.
 
     python -m benchmarks.reencode [RUN]        RUN: a finished run from pixels; default the newest
 """
@@ -128,7 +128,7 @@ def _learn(agent: Any, draw: Callable[[], Batch]) -> tuple[Any, float]:
 
 
 def _td_error(agent: Any, state: Any, batches: Batch) -> float:
-    """Mean squared error of the critics against their targets; each minibatch from equal weights."""
+    """Mean squared error of the critics against their targets; nothing is learned on the way."""
     unit = dataclasses.replace(batches, action=agent.scale.to_unit(batches.action))
     look = jax.jit(lambda one, key: agent.update_critic(state, (one, key))[1]["critic/loss"])
     errors = [
