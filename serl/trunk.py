@@ -6,7 +6,6 @@ serl/weights; others are made by `serl weights import`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -28,6 +27,7 @@ from serl.errors import CorruptFile, UserError, writing
 from serl.networks import crops
 from serl.networks.trunk import TRUNKS, default_trunk
 from serl.weights import OURS, find
+from serl.weights.file import weights_id, write_whole
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 """Sizes that are compiled, per size of frame and shift; fewer frames are padded, more are split."""
@@ -113,14 +113,10 @@ def make_trunk(
     """
     leaves = {path: np.asarray(leaf, np.float32) for path, leaf in _flat(params).items()}
     check_layout(name, leaves, source)
-    digest = hashlib.sha256(name.encode())
-    for path in sorted(leaves):
-        digest.update(path.encode())
-        digest.update(leaves[path].tobytes())
     return FrozenTrunk(
         name=name,
         params=unflatten_dict({path: leaves[path] for path in sorted(leaves)}, sep="/"),
-        id=f"{digest.hexdigest()[:16]}-{precision}",
+        id=weights_id(name, leaves, precision),
         precision=precision,
     )
 
@@ -155,14 +151,15 @@ def load_trunk(config: ImageConfig, seed: int = 0) -> FrozenTrunk:
 
 
 def save_trunk(trunk: FrozenTrunk, path: str | Path) -> None:
-    """One safetensors file; name and id in its header. bfloat16 where that loses nothing."""
+    """One safetensors file, whole or not at all; name and id in its header. bfloat16 where that
+    loses nothing."""
     leaves = {path: np.asarray(leaf, np.float32) for path, leaf in _flat(trunk.params).items()}
     small = {path: leaf.astype(jnp.bfloat16) for path, leaf in leaves.items()}
     if all(np.array_equal(small[path].astype(np.float32), leaves[path]) for path in leaves):
         leaves = small
     with writing(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        safetensors.numpy.save_file(leaves, path, {"trunk": trunk.name, "id": trunk.id})
+        header = {"trunk": trunk.name, "id": trunk.id}
+        write_whole(Path(path), safetensors.numpy.save(leaves, header))
 
 
 def read_trunk(path: str | Path, precision: str = "float32") -> FrozenTrunk:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import random
 import statistics
 import threading
@@ -38,9 +37,10 @@ from serl.channel.codec import (
     unpack_params,
 )
 from serl.channel.spool import Spool
-from serl.errors import SpecMismatch, UserError
+from serl.errors import CorruptFile, SpecMismatch, UserError
 from serl.rpc import MIB, Limits, Tls, dial, explain
 from serl.types import Spec, canonical_json, contract_hash, first_difference, record_dtype
+from serl.weights.file import file_id, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -533,7 +533,7 @@ class ChannelClient:
             return
         if not TRUNK_ID.fullmatch(trunk):
             raise UserError(f"{self._peer} names a trunk {trunk[:40]!r}, which is no trunk's id.")
-        if self.trunk_file(trunk).exists():
+        if self._have_trunk(trunk):
             return
         with self._changed:
             call = self._stub.Trunk(
@@ -556,16 +556,38 @@ class ChannelClient:
         if len(data) != size:
             raise UserError(f"{self._peer} sent {len(data)} bytes of a trunk of {size}.")
         self._keep_trunk(trunk, bytes(data))
+        self._known_trunks.add(trunk)
         logger.info("fetched trunk %s, %.1f MB, from the %s", trunk, size / 1e6, self._peer)
 
-    def _keep_trunk(self, trunk: str, data: bytes) -> None:
-        """The file appears whole or not at all."""
+    def _have_trunk(self, trunk: str) -> bool:
+        """Whether its file is here and holds what its name says; one that does not is removed."""
         file = self.trunk_file(trunk)
-        fresh = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(data)
-            fresh.replace(file)
+            wrong = _not_trunk(file.read_bytes(), trunk)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            wrong = str(error.strerror)
+        if not wrong:
+            self._known_trunks.add(trunk)
+            return True
+        logger.warning("%s: %s; fetching it again", file, wrong)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot replace {file}: {error.strerror}. Remove it.") from error
+        return False
+
+    def _keep_trunk(self, trunk: str, data: bytes) -> None:
+        """The file appears whole and of that trunk, or not at all."""
+        if wrong := _not_trunk(data, trunk):
+            raise UserError(
+                f"{self._peer} sent a file that is not its trunk {trunk}: {wrong}. Look at "
+                "trunk.safetensors in the learner's run."
+            )
+        file = self.trunk_file(trunk)
+        try:
+            write_whole(file, data)
         except OSError as error:
             raise UserError(f"cannot write {file}: {error.strerror}. Make space.") from error
 
@@ -660,3 +682,12 @@ class ChannelClient:
             if now >= say:
                 say = now + SAY_EVERY_S
                 logger.warning("waiting for %s since %.0f s", what, now - began)
+
+
+def _not_trunk(data: bytes, trunk: str) -> str:
+    """Why a file is not that of a trunk's id; empty where it is."""
+    try:
+        found = file_id(data, trunk.partition("-")[2])
+    except CorruptFile as error:
+        return str(error)
+    return "" if found == trunk else f"it holds trunk {found}"

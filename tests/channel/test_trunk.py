@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from serl.channel import client as client_module
 from serl.channel import server as server_module
@@ -11,16 +12,22 @@ from serl.channel.probe import trunk_name
 from serl.channel.server import OfferedTrunk
 from serl.errors import UserError
 from serl.rpc import new_token
+from serl.weights.file import weights_id
 
-ID = "0123456789abcdef-float32"
 PARAMS = {"w": np.ones(3, np.float32)}
+WEIGHTS = {
+    "a/kernel": np.arange(server_module.CHUNK_BYTES * 5 // 8, dtype=np.float32),
+    "b": np.ones(3, np.float32),
+}
+"""Two and a half chunks."""
+ID = weights_id("small", WEIGHTS, "float32")
 
 
 @pytest.fixture
 def offer(kit, tmp_path):
-    """A trunk's file of two and a half chunks, offered."""
+    """A trunk's file, offered."""
     file = tmp_path / "trunk.safetensors"
-    file.write_bytes(np.random.default_rng(0).bytes(server_module.CHUNK_BYTES * 5 // 2))
+    file.write_bytes(save(WEIGHTS, {"trunk": "small"}))
     return OfferedTrunk(id=ID, file=file)
 
 
@@ -45,6 +52,35 @@ def test_the_trunk_is_sent_once_in_an_actors_life(kit, offer):
         client.wait_for_params(10)
         client.close()
     assert server.counters["trunks_sent"] == 1
+
+
+@pytest.mark.parametrize(
+    "held",
+    [b"", b"\0" * 4096, save({"b": np.zeros(3, np.float32)}, {"trunk": "small"})],
+    ids=["empty", "never flushed", "of other weights"],
+)
+def test_a_trunk_file_that_a_power_cut_left_is_fetched_again(kit, offer, held, caplog):
+    """Its mere existence was believed: the actor could never start again."""
+    server = kit.server(trunk=offer)
+    client = kit.client(server)
+    client.trunk_file(ID).parent.mkdir(parents=True)
+    client.trunk_file(ID).write_bytes(held)
+    client.connect()
+    server.publish(1, PARAMS)
+    client.wait_for_params(10)
+    assert client.trunk_file(ID).read_bytes() == offer.file.read_bytes()
+    assert "fetching it again" in caplog.text
+
+
+def test_a_file_that_is_not_the_learners_trunk_is_refused_in_one_line(kit, offer):
+    server = kit.server(trunk=offer)
+    offer.file.write_bytes(save({"b": np.zeros(3, np.float32)}, {"trunk": "small"}))
+    client = kit.client(server)
+    client.connect()
+    server.publish(1, PARAMS)
+    with pytest.raises(UserError, match=f"not its trunk {ID}: it holds trunk"):
+        client.wait_for_params(10)
+    assert not client.trunk_file(ID).exists()
 
 
 def test_a_trunk_that_the_actor_has_is_not_asked_for(kit, offer):
@@ -102,5 +138,5 @@ def test_an_id_that_is_no_trunks_names_no_file(kit, offer, monkeypatch):
 
 def test_another_trunk_than_the_learners_is_refused(kit, offer):
     server = kit.server(trunk=offer)
-    with pytest.raises(server_module.Malformed, match="the learner's is 0123"):
+    with pytest.raises(server_module.Malformed, match=f"the learner's is {ID[:4]}"):
         server.trunk_file("f" * 16 + "-float32")

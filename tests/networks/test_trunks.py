@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from serl.trunk import (
     save_trunk,
 )
 from serl.weights import OURS
+from serl.weights.file import file_id
 
 RNG = np.random.default_rng(0)
 
@@ -192,6 +194,31 @@ def test_a_file_gives_the_same_trunk_back(small: FrozenTrunk, tmp_path: Path) ->
     again = read_trunk(tmp_path / "a" / "small.safetensors")
     assert (again.name, again.id) == (small.name, small.id)
     jax.tree.map(np.testing.assert_array_equal, again.params, small.params)
+
+
+def test_a_file_tells_its_trunk_without_jax(small: FrozenTrunk, tmp_path: Path) -> None:
+    rounded = make_trunk("small", jax.tree.map(lambda a: a.astype(jnp.bfloat16), small.params))
+    for trunk in (small, rounded):
+        save_trunk(trunk, tmp_path / "t")
+        assert file_id((tmp_path / "t").read_bytes(), "float32") == trunk.id
+        assert os.listdir(tmp_path) == ["t"]
+
+
+def test_a_file_of_weights_that_cannot_be_written_whole_stays_as_it_was(
+    small: FrozenTrunk, tmp_path: Path, monkeypatch
+) -> None:
+    path = tmp_path / "trunk.safetensors"
+    save_trunk(small, path)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        save_trunk(random_trunk("small", 5), path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_rounded_weights_are_kept_in_half_the_space(small: FrozenTrunk, tmp_path: Path) -> None:
