@@ -84,12 +84,19 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         """Resets so far."""
         self._pose_reward = PoseReward(config.pose_goal) if config.pose_goal else None
         self.limits = {arm.name: ReferenceLimits(arm, config.action) for arm in config.arms}
-        self._prepare()
-        self.cameras = make_cameras(config, self.backend.scene)
+        self.cameras: Any = None
         """What the agent sees through."""
         self.seen: dict[str, NDArray[np.uint8]] = {}
         """The newest frame of each camera, as observed."""
-        self.states: Mapping[str, RobotState] = self.backend.states()
+        self.states: Mapping[str, RobotState]
+        try:
+            self._prepare()
+            self.cameras = make_cameras(config, self.backend.scene)
+            self.states = self.backend.states()
+            self.observation_space = measurement_space(config, self.backend.arms)
+        except BaseException:
+            self.close()
+            raise
         self.references: dict[str, Array] = {}
         """Reference of each arm: the last accepted target in its base (4, 4)."""
         self.outcome = Outcome({})
@@ -98,7 +105,6 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self._paused_s = 0.0
         size = len(ARM_ACTION) * len(config.arms)
         self.action_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
-        self.observation_space = measurement_space(config, self.backend.arms)
         self._step_size = np.repeat(
             [config.action.translation_step_m, config.action.rotation_step_rad], 3
         )
@@ -140,13 +146,14 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         fault = self._attempt(lambda: self._period(commands))
         self.pace.step(time.monotonic_ns())
         self.outcome = self._task_says()
+        lost = self._look()
         info = self._info()
         info["accepted_action"] = accepted.ravel()
         if self._paused_s:
             info["paused_s"], self._paused_s = self._paused_s, 0.0
         success = self.outcome.success and self.config.reward != "learned"
         broken = str(fault) if fault is not None else ""
-        if lost := self._look():
+        if lost:
             log.warning("%s", lost)
             broken = broken or lost
         interrupted = bool(broken) and not success
@@ -274,7 +281,8 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         return scene.render(camera, height, width, pretty=pretty)
 
     def close(self) -> None:
-        self.cameras.close()
+        if self.cameras is not None:
+            self.cameras.close()
         self.backend.close()
 
     def _prepare(self) -> None:
@@ -356,18 +364,25 @@ class RobotEnv(gymnasium.Env[Any, Any]):
             try:
                 return View(self.states, scene.object_poses(), scene.object_twists())
             except StaleState as error:
-                self.waiter.a_while(str(error))
-                self._paused_s += self.waiter.until_clear(lambda: self._trouble(faults=False))
+                self._wait_for_scene(error)
+
+    def _wait_for_scene(self, error: StaleState) -> None:
+        self.waiter.a_while(str(error))
+        self._paused_s += self.waiter.until_clear(lambda: self._trouble(faults=False))
 
     def _look(self) -> str:
         """Take what the cameras show of the newest states; why not, where one shows nothing: the
-        frames then stay those of before."""
-        stamp = max(state.stamp_mono_ns for state in self.states.values())
-        try:
-            self.seen = self.cameras.frames(stamp)
-        except StaleFrame as error:
-            return str(error)
-        return ""
+        frames then stay those of before. A remote simulator that has gone silent is waited for."""
+        while True:
+            stamp = max(state.stamp_mono_ns for state in self.states.values())
+            try:
+                self.seen = self.cameras.frames(stamp)
+            except StaleFrame as error:
+                return str(error)
+            except StaleState as error:
+                self._wait_for_scene(error)
+            else:
+                return ""
 
     def _observe(self) -> dict[str, Any]:
         obs: dict[str, Any] = measure(

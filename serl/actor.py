@@ -109,7 +109,8 @@ class Actor:
         self._rate = Rate()
 
     def _agent(self, learner_address: str, rpc: dict[str, Any]) -> Any:
-        """The agent; where its trunk is "auto", the learner's machine decides which that is."""
+        """The agent; where its trunk is "auto", the learner's machine decides which that is, and a
+        new actor waits for it, even before random steps."""
         config = self.experiment.agent
         image = image_config(config)
         if not images(self.spec) or image is None or image.trunk != "auto":
@@ -117,7 +118,9 @@ class Actor:
         known = self.run.trunk_name
         while not known.exists():
             name = trunk_name(learner_address, **rpc)
-            if name:
+            if name == "":  # a learner without cameras: Hello says what the two disagree on
+                return config.make(self.spec)
+            if name is not None:
                 self.run.write(known, {"name": name})
                 break
             self.phase = f"waiting for the learner at {learner_address}, to see as it does"

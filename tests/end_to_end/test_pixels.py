@@ -12,6 +12,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from end_to_end import line_world
 from end_to_end.pixel_world import CAMERAS, EXPERIMENT, SIDE
 
 from launch.evaluate import load
@@ -24,7 +25,7 @@ from serl.checkpoint import load_policy, save_policy
 from serl.data.demos import EpisodeMeta, save_episode
 from serl.data.mixing import transitions
 from serl.data.records import BadRecord
-from serl.errors import UserError
+from serl.errors import SpecMismatch, UserError
 from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
 from serl.experiment import Experiment
 from serl.learner import Learner
@@ -320,7 +321,7 @@ def test_a_trunk_file_that_is_not_what_its_name_says_is_not_used(tmp_path):
 
 def test_where_the_config_leaves_the_trunk_open_the_learner_says_which_it_is(tmp_path, monkeypatch):
     """An actor without a GPU would take another than its learner with one."""
-    answers = [None, "", "patches"]
+    answers = [None, "patches"]
     monkeypatch.setattr(actor_module, "trunk_name", lambda address, **rpc: answers.pop(0))
     exp, said = experiment(trunk="auto"), []
     options = {"learner_address": "127.0.0.1:1", "on_status": lambda s: said.append(s["phase"])}
@@ -331,6 +332,22 @@ def test_where_the_config_leaves_the_trunk_open_the_learner_says_which_it_is(tmp
     actor._close()
     again = Actor(exp, run_dir=tmp_path, **options)  # no answer is left: it has kept the name
     again._close()
+
+
+def test_an_actor_whose_learner_has_no_trunk_goes_on_and_is_refused_in_one_line(tmp_path):
+    """A learner without cameras names no trunk: the actor waited for ever. Hello says what differs."""
+    learner = Learner(line_world.EXPERIMENT, run_dir=tmp_path / "learner")
+    learner.server.start()
+    actor = Actor(
+        experiment(trunk="auto"),
+        run_dir=tmp_path / "actor",
+        learner_address=f"127.0.0.1:{learner.server.port}",
+    )
+    with pytest.raises(SpecMismatch, match="actor and learner disagree on the experiment"):
+        actor.run_until_done()
+    assert not actor.run.trunk_name.exists()
+    learner.server.close()
+    learner._opened.close()
 
 
 def test_an_actor_that_waits_for_its_learner_can_be_stopped(tmp_path, monkeypatch):

@@ -8,12 +8,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from envs import waiting
+from envs.backend import make_backend
 from envs.config import ActionConfig, ArmConfig, RobotEnvConfig, SafetyBox
 from envs.robot_env import RobotEnv
 from envs.spaces import AXES, FieldSpec
 from envs.tasks.base import Outcome
 from envs.tasks.pick_cube import PickCubeConfig
 from robot_servers.control import se3
+from robot_servers.errors import StaleState
 from serl.errors import UserError
 
 
@@ -300,6 +303,56 @@ def test_two_arms_are_one_env_with_prefixed_fields():
     assert obs["state"][grip[0]] > 0.9
     assert obs["state"][grip[1]] < 0.3
     assert info["executed_action"].shape == (8,)
+
+
+class Silent:
+    """Cameras of a remote simulator that does not answer the first call."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def frames(self, stamp_mono_ns):
+        self.calls += 1
+        if self.calls == 1:
+            raise StaleState("no state")
+        return {}
+
+    def trouble(self):
+        return ""
+
+    def close(self):
+        pass
+
+
+def test_a_simulator_that_goes_silent_while_a_picture_is_drawn_is_waited_for(monkeypatch):
+    """Over the network `render` may find the simulator gone: that ended the actor."""
+    monkeypatch.setattr(waiting, "AGAIN_S", 0.05)
+    with Empty().make() as env:
+        robot = env.unwrapped
+        robot.cameras = Silent()
+        robot.reset(seed=0)
+        assert robot.cameras.calls == 2
+        robot.cameras = Silent()
+        *_, truncated, info = robot.step(np.zeros(7, np.float32))
+        assert not truncated
+        assert "interrupted" not in info
+        assert robot.cameras.calls == 2
+
+
+def test_an_env_whose_cameras_cannot_be_had_lets_the_robot_go(monkeypatch):
+    closed = []
+
+    def none(config, scene):
+        raise UserError("no camera")
+
+    config = Empty()
+    backend = make_backend(config)
+    close = backend.close
+    monkeypatch.setattr(backend, "close", lambda: (closed.append(True), close()))
+    monkeypatch.setattr("envs.robot_env.make_cameras", none)
+    with pytest.raises(UserError, match="no camera"):
+        RobotEnv(config, config.make_task(), backend=backend)
+    assert closed == [True]
 
 
 BLOCKED = """
