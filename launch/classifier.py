@@ -48,6 +48,12 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     word = WORDS[args.word]
+    for flag in ("reward", "agent"):
+        if getattr(args, flag, None) is not None:
+            raise UserError(
+                f"--{flag}: `classifier {args.word}` uses the env and its cameras alone; leave it "
+                "out."
+            )
     if args.overrides and not word.takes_overrides:
         raise UserError(f"--{args.overrides[0][0]}: `{args.word}` takes no experiment settings.")
     return word.run(args)
@@ -231,6 +237,8 @@ def _train(args: Namespace) -> int:
 def _class(name: str | None, classes: tuple[str, ...]) -> int | None:
     from launch.classifier_label import label_of
 
+    if name == "-":
+        raise UserError(f"class '-' is no class; the classes are {', '.join(classes)}.")
     return None if name is None else label_of(name, classes)
 
 

@@ -12,7 +12,7 @@ from launch.experiments import need
 from serl.errors import writing
 
 
-def beside(frame: NDArray[np.uint8], seen: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def with_views(frame: NDArray[np.uint8], seen: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """A frame (H, W, 3) with smaller ones in a column at its right, enlarged so that their pixels
     stay visible."""
     if not seen:
@@ -60,7 +60,7 @@ class Film:
         """Add what `env` renders now, beside it what the policy sees if that is pictures; fits
         `serl.evaluation.evaluate(on_step=...)`."""
         seen = getattr(getattr(env, "unwrapped", env), "seen", {})
-        self.add(beside(env.render(), list(seen.values())))
+        self.add(with_views(env.render(), list(seen.values())))
 
     def close(self) -> None:
         if self._container is None:

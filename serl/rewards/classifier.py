@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from serl.errors import SpecMismatch, UserError, unknown_name
 from serl.rewards.base import REWARDS, version_number
 from serl.rewards.conditions import Condition, all_hold
 from serl.rewards.frames import View
 from serl.rewards.judged import JudgedReward, Stage
-from serl.rewards.model import ClassifierHeader, load_classifier, read_header
+from serl.rewards.model import Classifier, ClassifierHeader, load_classifier, read_header
 from serl.types import Spec, canonical_json
 
 KEYS = ("name", "classifier", "class", "threshold", "consecutive", "conditions", "pays")
@@ -88,7 +92,10 @@ def read_plan(path: Path) -> Plan:
     names = [p.name for p in plans]
     if len(set(names)) != len(names):
         raise UserError(f"reward {path}: stages are named {names}; names must differ.")
-    return Plan(plans, ordered=bool(raw.get("ordered", True)))
+    ordered = raw.get("ordered", True)
+    if not isinstance(ordered, bool):
+        raise UserError(f'reward {path}: "ordered" is {ordered!r}; it must be true or false.')
+    return Plan(plans, ordered=ordered)
 
 
 def _stage(file: Path, number: int, raw: dict[str, Any]) -> StagePlan:
@@ -109,11 +116,15 @@ def _stage(file: Path, number: int, raw: dict[str, Any]) -> StagePlan:
             changes["threshold"] = float(raw["threshold"])
         if "consecutive" in raw:
             changes["consecutive"] = int(raw["consecutive"])
+            if changes["consecutive"] != raw["consecutive"]:
+                raise ValueError(f"consecutive {raw['consecutive']!r} is no whole number")
         if "conditions" in raw:
             changes["conditions"] = tuple(Condition.from_json(c) for c in raw["conditions"])
         header = replace(header, **changes)
         name = str(raw.get("name", header.classes[header.success]))
         pays = float(raw.get("pays", 1.0))
+        if not math.isfinite(pays):
+            raise ValueError(f"pays {pays}")
     except (TypeError, ValueError) as error:
         raise UserError(f"reward {file}: stage {number} is malformed ({error}).") from error
     return StagePlan(name=name, path=path, header=header, version=version, pays=pays)
@@ -142,7 +153,7 @@ class ClassifierReward:
                     f"{stage.header.pose_frame!r}, this run's is {frame!r}. Set env.pose_frame, or "
                     "train one on frames of this set-up."
                 )
-        judges = {p: load_classifier(p).judge for p in {s.path.resolve() for s in plan.stages}}
+        judges = {p: _warm(load_classifier(p)) for p in {s.path.resolve() for s in plan.stages}}
         stages = [
             Stage(
                 name=s.name,
@@ -157,6 +168,13 @@ class ClassifierReward:
             for s in plan.stages
         ]
         return JudgedReward(env, stages, version=version_number(plan.version), ordered=plan.ordered)
+
+
+def _warm(classifier: Classifier) -> Callable[[Mapping[str, Any]], Any]:
+    """Its judge, compiled here and not within an episode's first step."""
+    cameras = classifier.header.view.cameras
+    classifier.judge({n: np.zeros(c["shape"], np.uint8) for n, c in cameras.items()})
+    return classifier.judge
 
 
 def view_of(env: Any, spec: Spec) -> View:

@@ -45,6 +45,9 @@ class JudgedReward(gymnasium.Wrapper[Any, Any, Any, Any]):
     env itself says, `judged` (stage name to the probability of its class), `stages_paid`, `lost`,
     `judge_s`, `reward_source` and `reward_version`.
 
+    A step that the env had to break off (info `interrupted`: a camera lost, an arm in fault) may
+    show old frames: it is not judged, pays nothing, and every count of N in a row starts again.
+
     Args:
         stages: in order.
         ordered: a stage is judged only when those before it have paid.
@@ -73,6 +76,10 @@ class JudgedReward(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, _, terminated, truncated, info = self.env.step(action)
         info = self._own(info)
+        if info.get("interrupted"):
+            self._forget()
+            info |= {"stages_paid": sum(self._paid), "lost": False, "judge_s": 0.0}
+            return obs, 0.0, bool(terminated), truncated, info
         began = time.perf_counter()
         seen = {id(stage.judge): stage.judge for stage in self._stages}
         said = {key: judge(obs) for key, judge in seen.items()}
@@ -102,8 +109,12 @@ class JudgedReward(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._lost[k] >= stage.consecutive
 
     def _begin(self) -> None:
-        count = len(self._stages)
-        self._paid, self._run, self._lost = [False] * count, [0] * count, [0] * count
+        self._paid = [False] * len(self._stages)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Steps counted so far are not in a row with those to come."""
+        self._run, self._lost = [0] * len(self._stages), [0] * len(self._stages)
 
     def _own(self, info: dict[str, Any]) -> dict[str, Any]:
         """The env's info with what it said of success under another name."""

@@ -13,7 +13,7 @@ from serl.experiment import Experiment
 from serl.rewards.base import refuse_own_reward, rewarded, version_number, with_reward
 from serl.rewards.classifier import read_plan
 from serl.rewards.conditions import Condition
-from serl.rewards.model import load_classifier, read_header, save_classifier
+from serl.rewards.model import Classifier, load_classifier, read_header, save_classifier
 from serl.rewards.training import TrainConfig, encode, train
 
 TWICE = '{"stages": [%s, %s]}' % (('{"classifier": "squares.safetensors"}',) * 2)
@@ -180,6 +180,16 @@ def test_the_judged_env_pays_for_squares_at_the_right_and_says_the_truth_beside(
     assert sum(r for r, _, _ in still) == 0.0
 
 
+def test_a_classifier_is_compiled_before_the_first_step(stored, monkeypatch):
+    asked, judge = [], Classifier.judge
+    monkeypatch.setattr(
+        Classifier, "judge", lambda self, obs: asked.append(obs) or judge(self, obs)
+    )
+    config = SquareConfig(reward="learned")
+    rewarded(config.make(), f"classifier:{stored}", config.spec())
+    assert [obs["front"].shape for obs in asked] == [(32, 32, 3)]
+
+
 def test_a_condition_on_the_state_holds_success_back(trained, tmp_path):
     header = replace(trained.classifier.header, conditions=(Condition(field="grip", below=0.05),))
     path = tmp_path / "with_grip.safetensors"
@@ -237,6 +247,13 @@ def test_reach_then_grasp_pays_each_stage_once(trunk, tmp_path):
             "stage 0 is malformed",
         ),
         ('{"stages": [{"classifier": "squares.safetensors", "threshold": 2}]}', "must be 0 to 1"),
+        ('{"stages": [{"classifier": "squares.safetensors", "threshold": NaN}]}', "must be 0 to 1"),
+        ('{"stages": [{"classifier": "squares.safetensors", "pays": NaN}]}', "malformed .pays nan"),
+        ('{"stages": [{"classifier": "squares.safetensors", "consecutive": 1.5}]}', "whole number"),
+        (
+            '{"ordered": "false", "stages": [{"classifier": "squares.safetensors"}]}',
+            "it must be true or false",
+        ),
         (TWICE, "names must differ"),
     ],
 )
@@ -251,7 +268,7 @@ def test_an_experiment_carries_the_classifier_s_hash_and_not_its_path(stored, tm
     plain = Experiment(name="squares", env=SquareConfig(), agent=NoAgent())
     assert "reward" not in plain.contract()
     judged = with_reward(plain, f"classifier:{stored}")
-    assert judged.env.reward == "learned"
+    assert getattr(judged.env, "reward", None) == "learned"
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(stored.read_bytes())
     assert judged.hash == with_reward(plain, f"classifier:{copy}").hash != plain.hash

@@ -126,6 +126,31 @@ def test_lost_ends_the_episode_without_reward():
     assert not steps[-1][2]["success"]
 
 
+class Interrupted(Script):
+    """In its second step a camera is lost: what is shown is the frame from before."""
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        if self.at == 2:
+            info["interrupted"] = "camera front is lost"
+        return obs, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize("shown", [[0.9, 0.9, 0.9, 0.9], [0.0, 0.9, 0.9, 0.9]])
+def test_a_step_that_was_broken_off_is_not_judged_and_breaks_the_row(shown):
+    steps = play(JudgedReward(Interrupted(shown), [stage(consecutive=2)], version=1))
+    assert [(r, t) for r, t, _ in steps] == [(0.0, False)] * 3 + [(1.0, True)]
+    info = steps[1][2]
+    assert (info["success"], info["judged"], info["stages_paid"]) == (False, {}, 0)
+    assert info["reward_source"] == RewardSource.CLASSIFIER
+
+
+def test_a_lost_object_is_not_seen_in_a_step_that_was_broken_off():
+    always_lost = [stage(judge=lambda obs: np.array([1.0, 0.0]), lost=0, consecutive=2)]
+    steps = play(JudgedReward(Interrupted([0.0] * 5), always_lost, version=1))
+    assert [info["lost"] for _, _, info in steps] == [False, False, False, True]
+
+
 def test_stages_of_one_judge_ask_it_once():
     asked = []
 
