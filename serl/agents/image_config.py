@@ -47,7 +47,8 @@ class ImageConfig:
     """Trunk, head and crops. Used where the observation has images; otherwise nothing reads it."""
 
     trunk: str = "auto"
-    """One of serl.networks.trunks; "auto" is small on a CPU and resnet10 on a GPU."""
+    """One of serl.networks.trunks; "auto" is small on a CPU, and resnet10 on a GPU where its
+    pretrained weights are here."""
     weights: str = "pretrained"
     """"pretrained": this repository's; "random"; or a file made by `serl weights import`."""
     frozen: bool = True
@@ -90,6 +91,12 @@ class ImageConfig:
             raise UserError(
                 "agent.image.augment changes shifted crops only, and agent.image.shift_px is 0: "
                 "set it to at least 1, or leave augment off."
+            )
+        if self.augment.on and self.frozen and self.stack > 1:
+            raise UserError(
+                "agent.image.augment changes each frame by a draw of its own, and the frames of a "
+                "stack must be changed alike: with a frozen trunk set agent.image.stack to 1, or "
+                "leave augment off."
             )
         check_range("image.actor_minibatches", self.actor_minibatches, 0, 2**20)
         check_range("image.dropout", self.dropout, 0.0, 0.9)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from serl.registry import Registry
+from serl.weights import OURS, SUFFIX
 
 TRUNKS: Registry[type[nn.Module]] = Registry("trunk", "serl.networks.trunks")
 """flax modules without arguments: uint8 or float frames (..., H, W, 3) in 0 ... 255 to float32
@@ -14,8 +15,9 @@ TRUNKS: Registry[type[nn.Module]] = Registry("trunk", "serl.networks.trunks")
 
 
 def default_trunk() -> str:
-    """What "auto" means on this machine."""
-    return "small" if jax.default_backend() == "cpu" else "resnet10"
+    """What "auto" is on this machine: resnet10 on a GPU, where its pretrained weights are here."""
+    large = (OURS / f"resnet10{SUFFIX}").exists() and jax.default_backend() != "cpu"
+    return "resnet10" if large else "small"
 
 
 def feature_shape(name: str, frame: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -20,7 +20,22 @@ from serl.errors import UserError
 
 FLOATS = {"f2": np.float16, "f4": np.float32, "f8": np.float64}
 LARGEST = 1 << 28
-"""Elements of one array: more is no weight of ours."""
+"""Elements of all arrays: more are no weights of ours."""
+MOST = 4096
+"""Dicts and arrays; a ResNet-18 has about 130."""
+DEEPEST = 16
+"""Dicts within dicts; a ResNet has 3."""
+DAMAGED = (
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    UnicodeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+"""What reading a damaged file, or one made to be unreadable, may raise."""
 
 
 class Refused(ValueError):
@@ -34,28 +49,48 @@ def read_arrays(data: bytes, source: str) -> dict[str, NDArray[Any]]:
         UserError: it holds, or asks for, anything else; one line that names it.
     """
     try:
-        value = _Reader().read(data)
-        return dict(_leaves(value, ""))
+        return _Leaves().of(_Reader().read(data))
     except Refused as error:
         raise UserError(f"{source} is refused, and nothing in it was run: {error}.") from error
-    except (ValueError, TypeError, IndexError, KeyError, UnicodeError, OverflowError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"{source} is no pickle of plain arrays, or it is damaged ({reason}); fetch it again."
         ) from error
 
 
-def _leaves(value: Any, path: str) -> list[tuple[str, NDArray[Any]]]:
-    if isinstance(value, _Array):
-        return [(path, value.array())]
-    if not isinstance(value, dict):
-        raise Refused(f"{path or 'the file'} holds {_name(value)}, not an array")
-    found = []
-    for key, child in value.items():
-        if not isinstance(key, str) or not key or "/" in key:
-            raise Refused(f"{key!r} below {path or 'the top'} is no plain name")
-        found += _leaves(child, f"{path}/{key}" if path else key)
-    return found
+class _Leaves:
+    """Collects the arrays of nested dicts. A pickle may refer to what it holds any number of times,
+    even from within: each dict and array is met once, or the file is refused."""
+
+    def __init__(self) -> None:
+        self._met: set[int] = set()
+        self._elements = 0
+        self._found: dict[str, NDArray[Any]] = {}
+
+    def of(self, value: Any) -> dict[str, NDArray[Any]]:
+        self._visit(value, "", 0)
+        return self._found
+
+    def _visit(self, value: Any, path: str, depth: int) -> None:
+        where = _short(path) or "the file"
+        if not isinstance(value, dict | _Array):
+            raise Refused(f"{where} holds {_name(value)}, not an array")
+        if id(value) in self._met:
+            raise Refused(f"{where} is also elsewhere in it")
+        self._met.add(id(value))
+        if depth > DEEPEST or len(self._met) > MOST:
+            raise Refused(f"it holds more than {MOST} arrays, or nests deeper than {DEEPEST}")
+        if isinstance(value, _Array):
+            self._found[path] = array = value.array()
+            self._elements += array.size
+            if self._elements > LARGEST:
+                raise Refused(f"its arrays have more than {LARGEST} elements")
+            return
+        for key, child in value.items():
+            if not key or "/" in key:
+                raise Refused(f"{_short(key)!r} below {_short(path) or 'the top'} is no plain name")
+            self._visit(child, f"{path}/{key}" if path else key, depth + 1)
 
 
 @dataclass
@@ -66,7 +101,7 @@ class _Dtype:
 
     def build(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
-            raise Refused(f"element type {self.code} in the byte order {state!r}")
+            raise Refused(f"element type {_short(self.code)} in another byte order")
 
 
 @dataclass
@@ -91,13 +126,13 @@ class _Array:
     def array(self) -> NDArray[Any]:
         """The array itself, as float32."""
         if self.data is None or self.dtype.code not in FLOATS:
-            raise Refused(f"an array of {self.dtype.code}; weights are f4")
+            raise Refused(f"an array of {_short(self.dtype.code)}; weights are f4")
         kind = np.dtype(FLOATS[self.dtype.code]).newbyteorder("<")
         count = 1
         for n in self.shape:
             count *= n
         if count > LARGEST or count * kind.itemsize != len(self.data):
-            raise Refused(f"an array of shape {self.shape} in {len(self.data)} bytes")
+            raise Refused(f"an array of shape {_short(self.shape)} in {len(self.data)} bytes")
         order = "F" if self.columns_first else "C"
         flat = np.frombuffer(self.data, kind)
         return np.ascontiguousarray(flat.reshape(self.shape, order=order), np.float32)
@@ -115,7 +150,7 @@ def _empty_array(*_: Any) -> _Array:
 def _element_type(code: Any, *_: Any) -> _Dtype:
     """numpy's dtype('f4', False, True)."""
     if not isinstance(code, str):
-        raise Refused(f"the element type {code!r}")
+        raise Refused(f"an element type that is {_name(code)}")
     return _Dtype(code.lstrip("<|="))
 
 
@@ -190,6 +225,9 @@ class _Reader:
         elif name in ("SETITEM", "SETITEMS"):
             items = [self._pop(), self._pop()][::-1] if name == "SETITEM" else self._group()
             target = self._top(dict)
+            for key in items[::2]:
+                if not isinstance(key, str):  # hashing a nest of tuples may take for ever
+                    raise Refused(f"{_name(key)} is no plain name")
             target.update(zip(items[::2], items[1::2], strict=True))
         elif name in ("APPEND", "APPENDS"):
             items = [self._pop()] if name == "APPEND" else self._group()
@@ -209,8 +247,10 @@ class _Reader:
             module, _, attribute = str(argument).partition(" ")
         else:
             attribute, module = self._pop(), self._pop()
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise Refused("it asks for something without a name")
         if (module, attribute) not in GLOBALS:
-            raise Refused(f"it asks for {module}.{attribute}")
+            raise Refused(f"it asks for {_short(f'{module}.{attribute}')}")
         self.stack.append(GLOBALS[module, attribute])
 
     def _reduce(self) -> None:
@@ -239,6 +279,12 @@ class _Reader:
             values.append(self.stack.pop())
         self.stack.pop()
         return values[::-1]
+
+
+def _short(value: object) -> str:
+    """Fit for a line on a terminal, whatever the file holds."""
+    text = "".join(c if c.isprintable() else "?" for c in str(value)[:200])
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _name(value: Any) -> str:

@@ -335,7 +335,7 @@ def test_where_the_config_leaves_the_trunk_open_the_learner_says_which_it_is(tmp
 
 
 def test_an_actor_whose_learner_has_no_trunk_goes_on_and_is_refused_in_one_line(tmp_path):
-    """A learner without cameras names no trunk: the actor waited for ever. Hello says what differs."""
+    """A learner without cameras names none: the actor waited for ever. Hello says what differs."""
     learner = Learner(line_world.EXPERIMENT, run_dir=tmp_path / "learner")
     learner.server.start()
     actor = Actor(

@@ -102,3 +102,11 @@ def test_augmentation_that_would_never_happen_is_refused():
     with pytest.raises(UserError, match=r"shifted crops only, and agent.image.shift_px is 0"):
         ImageConfig(augment=ALL, shift_px=0)
     ImageConfig(augment=ALL, shift_px=0, frozen=False)
+
+
+def test_a_stack_whose_frames_would_be_changed_each_in_its_own_way_is_refused():
+    """Crops are kept frame by frame, and drawn together only later."""
+    with pytest.raises(UserError, match=r"with a frozen trunk set agent.image.stack to 1"):
+        ImageConfig(augment=ALL, stack=2)
+    ImageConfig(augment=ALL, stack=2, frozen=False)
+    ImageConfig(stack=2)

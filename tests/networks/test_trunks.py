@@ -19,6 +19,7 @@ from serl import pixels
 from serl.agents.image_config import ImageConfig
 from serl.errors import UserError
 from serl.networks import crops
+from serl.networks import trunk as networks_trunk
 from serl.networks.trunk import feature_shape
 from serl.trunk import (
     BATCHES,
@@ -243,6 +244,16 @@ def test_bfloat16_gives_nearly_the_same_features(small: FrozenTrunk) -> None:
         as_float(random_trunk("small", 0, "bfloat16").encode(x)),
     )
     assert np.abs(exact - rough).mean() < 0.02 * np.abs(exact).mean()
+
+
+def test_a_gpu_takes_resnet10_only_where_its_weights_are(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(networks_trunk, "OURS", tmp_path)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert networks_trunk.default_trunk() == "small"
+    (tmp_path / "resnet10.safetensors").touch()
+    assert networks_trunk.default_trunk() == "resnet10"
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert networks_trunk.default_trunk() == "small"
 
 
 def test_our_small_weights_come_with_the_package() -> None:

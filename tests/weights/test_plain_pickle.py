@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from weights import pickles
 
 from serl.errors import UserError
+from serl.weights import plain_pickle
 from serl.weights.plain_pickle import read_arrays
 
 NAMES = st.text("abcdefgh_0123", min_size=1, max_size=8)
@@ -92,7 +94,8 @@ def test_no_other_name_is_known(module: str, name: str) -> None:
     [
         (b"\x80\x04" + pickles.text("os") + b".", "holds a value of type str"),
         (b"\x80\x04]" + b".", "holds a value of type list"),
-        (b"\x80\x04}(K\x01K\x02u.", "1 below the top is no plain name"),
+        (b"\x80\x04}(K\x01K\x02u.", "a value of type int is no plain name"),
+        (b"\x80\x04}(" + pickles.text("a/b") + b"}u.", "'a/b' below the top is no plain name"),
         (b"\x80\x04K\x01)R.", "it calls a value of type int"),
         (b"\x80\x04K\x01}b.", "it changes a value of type int"),
         (b"\x80\x04K\x01Q.", "the instruction BINPERSID"),
@@ -107,6 +110,56 @@ def test_anything_but_arrays_is_one_line(data: bytes, says: str) -> None:
     with pytest.raises(UserError, match=says) as raised:
         read_arrays(data, "file.pkl")
     assert str(raised.value).startswith("file.pkl is ")
+
+
+def nested(levels: int, repeat: bool) -> bytes:
+    """{"a": {"a": ...}}; with `repeat` each dict also has its child a second time, as "b"."""
+    data = b"\x80\x04}\x94"
+    for level in range(levels):
+        child = b"h" + bytes([level])
+        again = pickles.text("b") + child if repeat else b""
+        data += b"}\x94(" + pickles.text("a") + child + again + b"u"
+    return data + b"."
+
+
+def tuples(levels: int) -> bytes:
+    """((..., ...), (..., ...)): 2 ** levels values in a few bytes."""
+    return b")" + b"".join(b"\x94h" + bytes([k]) + b"\x86" for k in range(levels))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"\x80\x04}\x94" + pickles.text("a") + b"h\x00s.", "a is also elsewhere in it"),
+        (nested(10, repeat=True), "is also elsewhere in it"),
+        (nested(200, repeat=False), "nests deeper than 16"),
+        (b"\x80\x04}" + tuples(60) + b"}s.", "a value of type tuple is no plain name"),
+        (b"\x80\x04" + tuples(60) + b"\x8c\x01a\x93.", "something without a name"),
+    ],
+    ids=["itself", "a tree of shared dicts", "deep", "tuples as a name", "tuples as a module"],
+)
+def test_what_refers_to_itself_or_to_one_thing_many_times_is_one_line_at_once(
+    data: bytes, says: str
+) -> None:
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=f"x is refused.*{says}") as raised:
+        read_arrays(data, "x")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 300
+    assert time.monotonic() - begun < 1.0
+
+
+def test_an_array_that_is_in_the_file_twice_is_refused() -> None:
+    array = np.zeros(3, np.float32)
+    with pytest.raises(UserError, match="b is also elsewhere in it"):
+        read_arrays(pickle.dumps({"a": array, "b": array}, protocol=4), "x")
+
+
+def test_more_elements_than_any_weights_have_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(plain_pickle, "LARGEST", 5)
+    data = pickles.dumps({"a": np.zeros(3, np.float32), "b": np.ones(3, np.float32)})
+    with pytest.raises(UserError, match="more than 5 elements"):
+        read_arrays(data, "x")
 
 
 def test_an_array_that_is_shorter_than_its_shape_is_refused() -> None:
@@ -141,3 +194,12 @@ def _arrays_or_one_line(data: bytes) -> None:
     except UserError as error:
         said = str(error)
     assert "\n" not in said
+
+
+def test_names_from_the_file_are_made_fit_for_one_line() -> None:
+    with pytest.raises(
+        UserError, match=r"it asks for o\?s\.\?\[31msystem$|it asks for o\?s"
+    ) as said:
+        read_arrays(pickles.call("o\ns", "\x1b[31msystem", "x"), "x")
+    assert "\n" not in str(said.value)
+    assert "\x1b" not in str(said.value)
