@@ -15,6 +15,7 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,6 @@ def _record(args: Namespace) -> int:
         return _record_by_hand(args, env_config)
     if args.classes is not None:
         raise UserError("scripted frames are failure or success; --classes goes with --by-hand.")
-    if not hasattr(env_config, "expert"):
-        raise UserError("this env has no scripted expert; record with --by-hand.")
     done = recorder.scripted(
         env_config,
         args.into,
@@ -108,12 +107,10 @@ def _record_by_hand(args: Namespace, env_config: Any) -> int:
     classes = tuple(args.classes or CLASSES)
     if len(set(classes)) < 2 or len(set(classes)) != len(classes) or len(classes) > 10:
         raise UserError(f"classes {classes}: give 2 to 10 different names.")
-    env, act = env_config.make(), None
-    if args.expert:
-        act = env_config.expert(env, noise=0.1, seed=args.seed or 0).act
     named = ", ".join(f"{k} {name}" for k, name in enumerate(classes))
-    print(f"keys: space or {named}; n next episode; q ends.")
-    with recorder.Keys() as keys:
+    with closing(env_config.make()) as env, recorder.Keys() as keys:
+        act = recorder.expert_of(env_config, env, args.seed or 0).act if args.expert else None
+        print(f"keys: space or {named}; n next episode; q ends.")
         counts = recorder.by_hand(
             env_config,
             args.into,
@@ -126,7 +123,6 @@ def _record_by_hand(args: Namespace, env_config: Any) -> int:
             seed=args.seed or 0,
             tell=lambda line: print(f"\r{line}", end="", flush=True),
         )
-    env.close()
     told = ", ".join(f"{n} {name}" for n, name in zip(counts, classes, strict=True))
     print(f"\n{told} in {args.into}")
     return 0

@@ -16,6 +16,7 @@ from serl.errors import UserError
 from serl.rewards.frames import (
     UNLABELLED,
     Episode,
+    frame_count,
     list_episodes,
     load_episode,
     relabel,
@@ -77,7 +78,13 @@ class LabelServer:
         self._lock = threading.Lock()
         self._secret = secrets.token_urlsafe(12)
         self._cached: tuple[int, Episode] | None = None
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        try:
+            self._http = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        except OSError as error:
+            raise UserError(
+                f"cannot serve on port {port}: {error.strerror or error}. Give another --port, or "
+                "none for a free one."
+            ) from error
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
 
     @property
@@ -129,7 +136,7 @@ class LabelServer:
         return self._cached[1]
 
     def _page(self) -> str:
-        counts = {number: len(self._episode(number)) for number in sorted(self._paths)}
+        counts = {number: frame_count(self._paths[number]) for number in sorted(self._paths)}
         classes = self._episode(min(counts)).header.classes
         return (
             PAGE.replace("@EPISODES@", json.dumps(counts))

@@ -14,6 +14,7 @@ import select
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,32 @@ def scripted(
     A second call goes on where the first stopped: every episode is written whole or not at all.
 
     Raises:
-        UserError: the task has no expert, or success hardly ever comes.
+        UserError: the task has no expert, no simulator says what is true, or success hardly ever
+            comes.
     """
-    spec, env = env_config.spec(), env_config.make()
+    with closing(env_config.make()) as env:
+        return _scripted(env_config, env, folder, positives, negatives, seed, tell)
+
+
+def _scripted(
+    env_config: Any,
+    env: Any,
+    folder: Path,
+    positives: int,
+    negatives: int,
+    seed: int,
+    tell: Callable[[str], None],
+) -> tuple[int, int]:
+    expert = expert_of(env_config, env, seed)
+    if not knows_truth(env):
+        raise UserError(
+            "scripted frames are labelled by a simulator's truth, and this env has none; record "
+            "with --by-hand."
+        )
+    spec = env_config.spec()
     grips = [k for k, name in enumerate(spec.action.fields) if name.endswith("gripper")]
     have, attempt = _already_there(folder)
     limit = attempt + 50 + (positives + negatives) // 2
-    expert = env_config.expert(env, noise=0.1, seed=seed)
     while have[1] < positives or have[0] < negatives:
         if attempt >= limit:
             raise UserError(
@@ -156,7 +176,6 @@ def scripted(
             have = (have[0] + int((label[kept] == 0).sum()), have[1] + int(label[kept].sum()))
         attempt += 1
         tell(f"episode {attempt} ({script.kind}): {have[1]} successes, {have[0]} failures")
-    env.close()
     return have[1], have[0]
 
 
@@ -198,6 +217,26 @@ def episode_of(
     )
 
 
+def knows_truth(env: Any) -> bool:
+    """A simulator under the env says what is true."""
+    return getattr(getattr(env.unwrapped, "backend", None), "scene", None) is not None
+
+
+def expert_of(env_config: Any, env: Any, seed: int) -> Any:
+    """The task's expert. Raises UserError without one, and on a real arm, whose expert is blind."""
+    if not hasattr(env_config, "expert"):
+        raise UserError(
+            f"{type(env_config).__name__} has no scripted expert, so nothing moves by itself: "
+            "record with --by-hand, test with --still."
+        )
+    if getattr(env.unwrapped, "backend", None) is not None and not knows_truth(env):
+        raise UserError(
+            "the scripted expert needs a simulator's truth and this arm is real: record with "
+            "--by-hand, test with --still."
+        )
+    return env_config.expert(env, noise=0.1, seed=seed)
+
+
 def unsure(env: Any) -> bool:
     """Too near to a success for an eye to tell: where a task says how far a lift has come."""
     lift = env.unwrapped.outcome.terms.get("lift", 0.0)
@@ -223,7 +262,7 @@ class Keys:
         import tty
 
         if not os.isatty(self._fd):
-            raise UserError("labelling by keys needs a terminal; run this in one, or use --script.")
+            raise UserError("labelling by keys needs a terminal; run this in one.")
         self._before = termios.tcgetattr(self._fd)
         tty.setcbreak(self._fd)
         return self
@@ -258,10 +297,11 @@ def by_hand(
     """Record while a person says what is seen: keys 0-9 choose the class of the coming frames,
     space changes between failure and success, n begins a new episode, q ends.
 
-    Returns frames per class. Frames of an episode in progress are kept when it ends, also by q.
+    Returns frames per class. Frames of an episode in progress are kept when it ends, also by q, by
+    Ctrl-C, which is as q, and by an error of the env.
 
     Args:
-        act: the next action; None: the arm holds, and a hand moves the object or a device the arm.
+        act: the next action; None: the arm holds, and a hand moves the object.
         every: keep every so many steps.
         pace: keep to the control rate, so that a person can follow.
     """
@@ -273,22 +313,28 @@ def by_hand(
     while not over:
         obs, _ = env.reset(seed=episode_seed(Purpose.DEMO, seed, attempt, lane=2))
         seen, said, ended = [obs], [label], False
-        while not ended:
-            began = time.monotonic()
-            for key in pressed():
-                label = _label_of(key, label, len(classes))
-                ended, over = ended or key in "nq", over or key == "q"
-            obs, _, terminated, truncated, _ = env.step(still if act is None else act())
-            seen.append(obs)
-            said.append(label)
-            tell(f"episode {attempt}, step {len(seen) - 1}: {classes[label]}   {counts}")
-            ended = ended or terminated or truncated
-            if pace and not getattr(env_config, "is_realtime", False):
-                time.sleep(max(0.0, period_s - (time.monotonic() - began)))
-        kept = np.arange(0, len(seen), every)
-        labels = np.array(said, np.int64)
-        header = header_of(env_config, classes=classes, recorder=who)
-        save_episode(folder, episode_of(header, seen, labels, [who] * len(said), kept))
+        try:
+            while not ended:
+                began = time.monotonic()
+                for key in pressed():
+                    label = _label_of(key, label, len(classes))
+                    ended, over = ended or key in "nq", over or key == "q"
+                obs, _, terminated, truncated, info = env.step(still if act is None else act())
+                ended = ended or terminated or truncated
+                if not info.get("interrupted"):  # a frame from before is not what is seen now
+                    seen.append(obs)
+                    said.append(label)
+                tell(f"episode {attempt}, step {len(seen) - 1}: {classes[label]}   {counts}")
+                if pace and not getattr(env_config, "is_realtime", False):
+                    time.sleep(max(0.0, period_s - (time.monotonic() - began)))
+        except KeyboardInterrupt:
+            over = True
+        finally:
+            kept = np.arange(0, len(said), every)
+            labels = np.array(said, np.int64)
+            header = header_of(env_config, classes=classes, recorder=who)
+            frames = seen[: len(said)]
+            save_episode(folder, episode_of(header, frames, labels, [who] * len(said), kept))
         for k in kept:
             counts[labels[k]] += 1
         attempt += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from launch.classifier_record import KINDS, Script, condition_holds
-from serl.errors import SpecMismatch, writing
+from launch.classifier_record import KINDS, Script, condition_holds, expert_of, knows_truth
+from serl.errors import writing
+from serl.rewards.classifier import check_fits
 from serl.rewards.conditions import all_hold
 from serl.rewards.figures import Rates, rates
 from serl.rewards.frames import View
@@ -72,20 +73,15 @@ def run_test(
         out: an .mp4, or a .png of frames spread over the episodes, with the probability below.
     """
     header, spec = classifier.header, env_config.spec()
-    different = header.view.difference(View.of(env_config))
-    if different:
-        raise SpecMismatch(
-            f"the classifier was trained on other cameras than this env's ({different}, classifier "
-            "there). Train one on frames of this set-up."
-        )
-    holds, env = all_hold(spec, header.conditions), env_config.make()
-    expert = None if still else env_config.expert(env, noise=0.1, seed=seed)
+    check_fits(header, View.of(env_config), getattr(env_config, "pose_frame", ""))
+    holds = all_hold(spec, header.conditions)
     grips = [k for k, name in enumerate(spec.action.fields) if name.endswith("gripper")]
     size = spec.action.shape[0]
-    knows = getattr(getattr(env.unwrapped, "backend", None), "scene", None) is not None
     said, truth, counts = [], [], np.zeros(3, int)
     with ExitStack() as stack:
-        stack.callback(env.close)
+        env = stack.enter_context(closing(env_config.make()))
+        expert = None if still else expert_of(env_config, env, seed)
+        knows = knows_truth(env)
         show = stack.enter_context(_Show(out, getattr(env_config, "control_hz", 10.0)))
         for number in range(episodes):
             obs, _ = env.reset(seed=episode_seed(Purpose.DEMO, seed, number, lane=3))

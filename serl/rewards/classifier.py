@@ -139,20 +139,9 @@ class ClassifierReward:
     def wrap(self, env: Any, path: Path, spec: Spec) -> JudgedReward:
         plan = read_plan(path)
         here = view_of(env, spec)
+        frame = getattr(getattr(env.unwrapped, "config", None), "pose_frame", "")
         for stage in plan.stages:
-            different = stage.header.view.difference(here)
-            if different:
-                raise SpecMismatch(
-                    f"classifier {stage.path} was trained on other cameras than this run's "
-                    f"({different}, classifier there). Train one on frames of this set-up."
-                )
-            frame = getattr(getattr(env.unwrapped, "config", None), "pose_frame", "")
-            if stage.header.conditions and stage.header.pose_frame != frame:
-                raise SpecMismatch(
-                    f"classifier {stage.path} has conditions on a state with pose_frame "
-                    f"{stage.header.pose_frame!r}, this run's is {frame!r}. Set env.pose_frame, or "
-                    "train one on frames of this set-up."
-                )
+            check_fits(stage.header, here, frame, f"classifier {stage.path}")
         judges = {p: _warm(load_classifier(p)) for p in {s.path.resolve() for s in plan.stages}}
         stages = [
             Stage(
@@ -168,6 +157,23 @@ class ClassifierReward:
             for s in plan.stages
         ]
         return JudgedReward(env, stages, version=version_number(plan.version), ordered=plan.ordered)
+
+
+def check_fits(
+    header: ClassifierHeader, here: View, pose_frame: str, who: str = "the classifier"
+) -> None:
+    """Raises SpecMismatch where an env shows or says other things than a classifier learned."""
+    different = header.view.difference(here)
+    if different:
+        raise SpecMismatch(
+            f"{who} was trained on other cameras than this run's ({different}, classifier there). "
+            "Train one on frames of this set-up."
+        )
+    if header.conditions and header.pose_frame != pose_frame:
+        raise SpecMismatch(
+            f"{who} has conditions on a state with pose_frame {header.pose_frame!r}, this run's is "
+            f"{pose_frame!r}. Set env.pose_frame, or train one on frames of this set-up."
+        )
 
 
 def _warm(classifier: Classifier) -> Callable[[Mapping[str, Any]], Any]:

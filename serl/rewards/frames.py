@@ -175,11 +175,23 @@ def load_episode(path: str | Path) -> Episode:
         )
         _check(episode, str(file))
     except DAMAGE as error:
-        raise CorruptFile(
-            f"{file} is damaged ({type(error).__name__}: {error}); delete it or record it again. "
-            "The other episodes are not affected."
-        ) from error
+        raise _damaged(file, error) from error
     return episode
+
+
+def frame_count(path: Path) -> int:
+    """How many frames an episode has, without unpacking one. Raises CorruptFile."""
+    try:
+        return len(json.loads(_labels(path).read_text())["label"])
+    except DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(file: Path, error: BaseException) -> CorruptFile:
+    return CorruptFile(
+        f"{file} is damaged ({type(error).__name__}: {error}); delete it or record it again. "
+        "The other episodes are not affected."
+    )
 
 
 def load_folders(folders: Sequence[str | Path]) -> list[Episode]:
