@@ -84,13 +84,13 @@ def load(experiment: Experiment, path: Path) -> PolicyInHand:
     checkpoint = need("serl.checkpoint", "learner")
     spec = experiment.env.spec()
     run = _run_around(path)
-    agent = _agent(experiment, run)
     file = path if path.is_file() else find_run(str(path)).policy
     if not file.is_file():
         file = file.with_name("best.safetensors")
     wants_checkpoint = path.is_dir() and path.parent.name == "checkpoints"
     if file.is_file() and not wants_checkpoint:
         stored = checkpoint.load_policy(file, spec)
+        agent = _agent(experiment, run, str(stored.meta.get("trunk_name", "")))
         loaded = policy.PolicyInHand(
             agent, experiment.seed, version=stored.version, params=stored.params
         )
@@ -98,7 +98,7 @@ def load(experiment: Experiment, path: Path) -> PolicyInHand:
         loaded.need_trunk(trunk, lambda name: _trunk_files(run, file, name), f"policy {file}")
         return loaded
     step = int(path.name) if wants_checkpoint and path.name.isdigit() else None
-    return _from_checkpoint(experiment, agent, find_run(str(path)), step)
+    return _from_checkpoint(experiment, _agent(experiment, run), find_run(str(path)), step)
 
 
 def _run_around(path: Path) -> Run | None:
@@ -109,13 +109,13 @@ def _run_around(path: Path) -> Run | None:
     return find_run(str(path))
 
 
-def _agent(experiment: Experiment, run: Run | None) -> Any:
-    """The agent, with the trunk that "auto" was in its run."""
+def _agent(experiment: Experiment, run: Run | None, trunk: str = "") -> Any:
+    """The agent, with the trunk that "auto" was for the policy: `trunk`, else its run's."""
     from serl.sight import with_trunk
 
     known = run is not None and run.trunk_name.is_file()
     name = run.read(run.trunk_name)["name"] if run is not None and known else None
-    return with_trunk(experiment.agent, name).make(experiment.env.spec())
+    return with_trunk(experiment.agent, trunk or name).make(experiment.env.spec())
 
 
 def _trunk_files(run: Run | None, policy: Path, trunk: str) -> list[Path]:

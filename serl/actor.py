@@ -331,6 +331,7 @@ class Actor:
                 "experiment": self.experiment.name,
                 "hash": self.experiment.hash,
                 "trunk": self.policy.trunk,
+                "trunk_name": getattr(self.policy.agent, "trunk_name", ""),
             },
         )
         self.run.write(self.run.actor_final, {"version": version, "why": why})

@@ -109,6 +109,23 @@ def test_before_a_trunk_is_known_records_carry_no_features_and_nothing_acts():
     assert not any(seen.extras[FEATURE + name].any() for name in CAMERAS)
 
 
+def test_a_stack_keeps_its_past_when_the_trunk_comes_in_the_middle_of_an_episode():
+    agent = experiment(stack=3).agent.make(EXPERIMENT.env.spec())
+    env = EXPERIMENT.env.make()
+    observations = [env.reset(seed=3)[0]]
+    observations += [env.step(np.ones(1, np.float32))[0] for _ in range(4)]
+    late, early = Sight(agent), Sight(agent, TRUNK)
+    for obs in observations[:4]:
+        assert late.see(obs).blind
+        early.see(obs)
+    late.use(TRUNK)
+    found, expected = (sight.see(observations[4]).obs for sight in (late, early))
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert not np.array_equal(expected["front"][0], expected["front"][2])
+
+
 def test_the_learner_runs_the_trunk_for_no_view_that_the_actor_has_encoded(tmp_path):
     learner = filled(tmp_path, experiment())
     rows = learner.replay.records_committed
@@ -283,6 +300,20 @@ def test_a_policy_file_names_its_trunk_and_evaluation_finds_it_in_the_run(tmp_pa
         load(other, learner.run.policy)
 
 
+def test_a_policy_copied_elsewhere_says_which_trunk_auto_was(tmp_path, monkeypatch):
+    trunk = EXPERIMENT.agent.image.trunk
+    monkeypatch.setattr("serl.agents.image_sac.default_trunk", lambda: trunk)
+    learner = filled(tmp_path / "run", experiment(4, trunk="auto"))
+    params = jax.tree.map(np.asarray, learner.agent.policy_params(learner.state))
+    learner._policies[3] = params
+    learner._keep_best({"version": 3, "passed": False, "successes": 1})
+    learner.run.best_policy.rename(tmp_path / "copy.safetensors")
+    learner.run.trunk.rename(tmp_path / "trunk.safetensors")
+    monkeypatch.setattr("serl.agents.image_sac.default_trunk", lambda: "resnet10")
+    found = load(experiment(4, trunk="auto"), tmp_path / "copy.safetensors")
+    assert (found.agent.trunk_name, found.trunk) == (trunk, learner.eyes.trunk_id)
+
+
 class Channel:
     """A client whose learner has sent version 1, and the trunk of `seed` as a file."""
 
@@ -381,6 +412,17 @@ def test_a_frame_of_the_wrong_shape_or_dtype_is_one_line_and_nothing_is_stored(f
         with pytest.raises(UserError, match=said) as error:
             take()
         assert "\n" not in str(error.value)
+
+
+def test_the_disk_budget_of_the_experiment_is_that_of_both_replays(tmp_path):
+    exp = experiment()
+    exp = dataclasses.replace(exp, replay=dataclasses.replace(exp.replay, frames_budget_gb=0.5))
+    learner = Learner(exp, run_dir=tmp_path)
+    assert learner.replay._budget == learner.demo_replay._budget == 500_000_000
+    assert learner.status()["frames_gb"] == 0.0
+    learner._opened.close()
+    with pytest.raises(UserError, match=r"replay.frames_budget_gb is 0"):
+        dataclasses.replace(exp.replay, frames_budget_gb=0)
 
 
 def test_records_of_other_frames_are_refused_by_the_learner(tmp_path):
