@@ -1,7 +1,7 @@
 """The thread that encodes what replays have committed, while the learner learns.
 
 Records are acknowledged before this (DESIGN decision 6). Rows without any crop go first, in all
-replays; further crops are made when nothing else waits.
+replays; further crops are made when nothing else waits, those of the last replay before others.
 """
 
 from __future__ import annotations
@@ -88,21 +88,26 @@ class Encoder:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                made = self._work()
-                if made:
-                    self._made += made
-                elif not self._write_caches():
+                made = self._crops(first_only=True)
+                if not made and self._write_caches():
+                    continue
+                made = made or self._crops(first_only=False)
+                self._made += made
+                if not made:
                     self._stop.wait(IDLE_S)
         except BaseException as error:  # reaches the main loop through `check`
             self._failure = error
 
-    def _work(self) -> int:
-        """One call of the trunk, for what matters most; says how many crops it made."""
-        for first_only in (True, False):
-            for replay in self._replays:
-                made = replay.encode_next(self._encode, self._rows, first_only=first_only)
-                if made:
-                    return made
+    def _crops(self, *, first_only: bool) -> int:
+        """One call of the trunk, for what matters most; says how many crops it made.
+
+        First crops let rows be sampled: the most important replay comes first. Further ones go the
+        other way: demonstrations are few and half of each batch, and online rows never cease.
+        """
+        for replay in self._replays if first_only else reversed(self._replays):
+            made = replay.encode_next(self._encode, self._rows, first_only=first_only)
+            if made:
+                return made
         return 0
 
     def _write_caches(self) -> bool:

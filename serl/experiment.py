@@ -30,10 +30,14 @@ class ReplayConfig:
     n_step: int = 1
     start_records: int = 500
     """Records in the replay before the first update."""
+    frames_budget_gb: float = 50.0
+    """Disk for camera frames [1e9 bytes], and as much again for their features; the oldest frames
+    go, with their records. Demonstrations and the rest each have their own."""
 
     def __post_init__(self) -> None:
         _refuse_outside("replay", self, capacity=(1, None), demo_fraction=(0, 1))
         _refuse_outside("replay", self, n_step=(1, 1000), start_records=(1, self.capacity))
+        _refuse_outside("replay", self, frames_budget_gb=(0.01, 1e6))
 
 
 @dataclass(frozen=True, kw_only=True)

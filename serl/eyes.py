@@ -66,7 +66,9 @@ class Eyes:
             return trunk.encode(frames, offsets, shift_px)
 
         self.encode = AugmentedCrops(encode, image.augment, shift_px, seed)
-        """Features of crops, as bits: see `serl.data.features.Encode`."""
+        """Features of crops, as bits: see `serl.data.features.Encode`. Its draws belong to the
+        thread that encodes, `_encode_goals`' to the main one."""
+        self._encode_goals = AugmentedCrops(encode, image.augment, shift_px, seed)
         self._shift_px = shift_px
         if file is not None:
             self.offer = OfferedTrunk(id=trunk.id, file=file)
@@ -138,7 +140,7 @@ class Eyes:
         """Encode the demonstrations' moments of success, for an agent that asks for them."""
         if self._wants_goals:
             pictures = success_pictures(demos.iter_episodes(), self._cameras)
-            self._goals = Goals(pictures, self.encode, self._shift_px, rng)
+            self._goals = Goals(pictures, self._encode_goals, self._shift_px, rng)
 
     def look(self, rng: np.random.Generator, batch: Minibatches) -> Minibatches:
         """A drawn batch as the agent's update takes it."""

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from serl.data.features import Encode
 from serl.errors import UserError
+from serl.pixels import GOAL
 
-GOAL = "goal/"
-"""Prefix of the batch's extras that hold their features: 'goal/front'."""
 VIEWS = 8
 """Shifted views that are encoded of each picture, once, before training."""
 

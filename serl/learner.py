@@ -125,18 +125,20 @@ class Learner:
                     "or choose another --run-dir."
                 )
             capacity = experiment.replay.capacity
+            budget = round(1e9 * experiment.replay.frames_budget_gb)
             layout = self.eyes.layout
             self.replay = opened.enter_context(
                 Replay(
                     self.run.replay,
                     record_spec,
                     capacity,
+                    budget,
                     features=layout,
                     on_ready=self._on_ready,
                 )
             )
             self.demo_replay = opened.enter_context(
-                Replay(self.run.demo_replay, record_spec, capacity, features=layout)
+                Replay(self.run.demo_replay, record_spec, capacity, budget, features=layout)
             )
             self.base_steps = self._base_steps(given=with_data and first_time)
             self.limiter = RatioLimiter(
@@ -380,6 +382,7 @@ class Learner:
             "hash": self.experiment.hash,
             "gate": score,
             "trunk": self.eyes.trunk_id,
+            "trunk_name": self.eyes.trunk_name,
         }
         version = int(gate["version"])
         save_policy(self.run.best_policy, version=version, params=params, spec=self.spec, meta=meta)
@@ -431,10 +434,16 @@ class Learner:
             "policy_version": self.version,
             "shortfall_updates": self.limiter.shortfall,
             **self.eyes.metrics(),
+            **({"frames_gb": self._frames_gb} if self.eyes.trunk_name else {}),
             "wall_s": self.wall_s,
             "actors": len(self.server.actors()),
             "port": self.server.port,
         }
+
+    @property
+    def _frames_gb(self) -> float:
+        """Disk that camera frames take [1e9 bytes]: see `ReplayConfig.frames_budget_gb`."""
+        return (self.replay.nbytes_frames + self.demo_replay.nbytes_frames) / 1e9
 
     def _refuse_diverged(self) -> None:
         """Numbers that are not finite end the run before they are published or saved."""

@@ -5,6 +5,7 @@ Shared by actor, channel, replay and learner. Plain NumPy: no JAX.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +19,14 @@ from serl.types import ArraySpec, Spec
 FEATURE = "feature."
 """Prefix of the extras that carry an actor's features: 'feature.front', uint16 (h, w, C)."""
 
+GOAL = "goal/"
+"""Prefix of a batch's extras that hold features of pictures of success: 'goal/front'."""
+
 TRUNK_NUMBER = "feature.trunk"
 """Extra that says which trunk made them: `FeatureLayout.number`, uint64; 0 is none."""
+
+POOLINGS = ("spatial_embeddings", "spatial_softmax", "average", "max")
+"""How a head may pool a feature map over its places (serl.networks.image_head)."""
 
 
 def images(spec: Spec) -> tuple[ArraySpec, ...]:
@@ -80,12 +87,17 @@ class FeatureLayout:
 
 
 def trunk_number(trunk: str) -> int:
-    """The first 8 bytes of a trunk's id as a number; never 0.
+    """Of a trunk's id, 'hash-precision'; never 0. What follows, an augmentation's name, does not
+    count: crop 0 has none.
 
-    >>> trunk_number("0000000000000001-float32")
-    1
+    >>> trunk_number("00000000000000ab-float32") == trunk_number("00000000000000ab-float32-c0ffee")
+    True
+    >>> trunk_number("00000000000000ab-float32") == trunk_number("00000000000000ab-bfloat16")
+    False
     """
-    return int(trunk[:16], 16) or 1
+    digest, _, rest = trunk.partition("-")
+    precision = zlib.crc32(rest.partition("-")[0].encode())
+    return int(digest, 16) ^ precision or 1
 
 
 def crop_offsets(

@@ -55,23 +55,28 @@ class Sight:
         self._images = images(spec) if spec is not None else ()
         self._stack = agent.config.image.stack if self._images else 1
         self._blank: dict[str, NDArray[np.uint16]] = {}
+        self._sends = False
+        """Whether features travel with the record."""
         if self.encodes:
-            extras = {a.name: a for a in agent.record_spec.extras}
-            names = (a.name for a in self._images)
-            self._blank = {n: np.zeros(extras[FEATURE + n].shape, np.uint16) for n in names}
+            self._sends = any(a.name == TRUNK_NUMBER for a in agent.record_spec.extras)
+            self._blank = {a.name: np.zeros(agent.feature_shape, np.uint16) for a in self._images}
         self._past: deque[dict[str, NDArray[Any]]] = deque(maxlen=self._stack)
+        """The last T observations as shown, and below the frames they show: for another trunk."""
+        self._frames: deque[dict[str, NDArray[Any]]] = deque(maxlen=self._stack)
         if trunk is not None:
             self.use(trunk)
 
     def use(self, trunk: FrozenTrunk) -> None:
         """See through this trunk from now on; compiled here, not at the next step."""
         self.trunk = trunk
-        self._past.clear()
         self._encode({a.name: np.zeros(a.shape, np.uint8) for a in self._images})
+        self._past.clear()
+        self._past.extend({**obs, **_features(self._encode(obs))} for obs in self._frames)
 
     def begin(self) -> None:
         """A new episode: what came before is forgotten."""
         self._past.clear()
+        self._frames.clear()
 
     def see(self, obs: Mapping[str, NDArray[Any]]) -> Seen:
         """The next observation of the episode. Raises UserError for a frame of another shape."""
@@ -83,9 +88,12 @@ class Sight:
         if self.encodes:
             number = trunk_number(self.trunk.id) if self.trunk is not None else 0
             bits = self._encode(obs) if self.trunk is not None else self._blank
-            extras.update({FEATURE + name: value for name, value in bits.items()})
-            extras[TRUNK_NUMBER] = np.uint64(number)
-            shown.update({name: b.view(ml_dtypes.bfloat16) for name, b in bits.items()})
+            if self._sends:
+                extras.update({FEATURE + name: value for name, value in bits.items()})
+                extras[TRUNK_NUMBER] = np.uint64(number)
+            shown.update(_features(bits))
+            if self._stack > 1:
+                self._frames.append({name: np.array(value) for name, value in obs.items()})
             if self.trunk is None:
                 return Seen(shown, extras, blind=True)
         return Seen(self._stacked(shown), extras)
@@ -105,6 +113,11 @@ class Sight:
         while len(self._past) < self._stack:
             self._past.appendleft(self._past[0])
         return {name: np.stack([past[name] for past in self._past]) for name in shown}
+
+
+def _features(bits: Mapping[str, NDArray[np.uint16]]) -> dict[str, NDArray[Any]]:
+    """bfloat16, of their bits."""
+    return {name: value.view(ml_dtypes.bfloat16) for name, value in bits.items()}
 
 
 def image_config(config: Any) -> Any:

@@ -94,8 +94,9 @@ class ImageSAC(SAC):
 
     @property
     def record_spec(self) -> Spec:
-        """The spec, with room for the features of a frozen trunk."""
-        return pixels.record_spec(self.spec, self.feature_shape) if self.encodes else self.spec
+        """The spec, with room for the features of a frozen trunk where the learner keeps any."""
+        kept = self.encodes and self.image.crops > 0
+        return pixels.record_spec(self.spec, self.feature_shape) if kept else self.spec
 
     def members(self, params: Any) -> Any:
         """The ensemble's part of the critics' (or target critics') parameters."""

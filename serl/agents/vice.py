@@ -27,11 +27,8 @@ from serl.errors import SpecMismatch, UserError
 from serl.networks.image_head import ImageHead, ImageHeads
 from serl.networks.mlp import kernel_init
 from serl.networks.norm_act import NormAct
-from serl.pixels import images
+from serl.pixels import GOAL, images
 from serl.types import ArraySpec, Spec
-
-GOAL = "goal/"
-"""Prefix of the batch's extras that hold features of success pictures: 'goal/front'."""
 
 REWARDS = ("probability", "threshold")
 

@@ -45,7 +45,7 @@ class AugmentedCrops:
     Args:
         encode: (frames (n, H, W, 3), offsets (n, 2)) to features, as `FrozenTrunk.encode`.
         shift_px: of the offsets: the middle, (shift_px, shift_px), is crop 0.
-        seed: of the draws.
+        seed: of the draws. An instance serves one thread.
     """
 
     def __init__(

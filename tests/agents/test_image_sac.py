@@ -164,6 +164,9 @@ def test_records_have_room_for_the_features_of_a_frozen_trunk_only():
     assert frozen.record_spec.observation == SPEC.observation
     assert (frozen.encodes, trained.encodes) == (True, False)
     assert trained.record_spec == trained.seen_spec == SPEC
+    kept_none = image_agent(image=(("crops", 0),))
+    assert kept_none.encodes
+    assert kept_none.record_spec == SPEC, "nobody would keep what travels"
     seen = {a.name: (a.shape, a.dtype) for a in frozen.seen_spec.observation}
     assert seen["front"] == ((2, 2, 128), "bfloat16")
 

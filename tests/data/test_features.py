@@ -263,6 +263,31 @@ def test_the_encoder_gives_every_row_its_first_crop_before_any_its_second(kit, f
     assert metrics["encoder/crops_per_s"] > 0
 
 
+def test_demonstrations_get_all_crops_and_are_cached_while_online_rows_keep_coming(kit, folder):
+    """On two cores the online backlog stands for the whole run: demos kept one crop for ever."""
+    written = []
+
+    class Cache:
+        def write_one(self):
+            done = not written and demos.backlog == 0
+            written.extend([True] * done)
+            return done
+
+    with make(kit, folder / "a") as online, make(kit, folder / "b") as demos:
+        demos.append("demos", kit.records(kit.image_spec(), 9, 0, 0, 10))
+        online.append("actor-0", kit.records(kit.image_spec(), 0, 0, 0, 10))
+        waiting = []
+
+        def encode(frames, offsets):
+            if not waiting and written:
+                waiting.append(online.backlog)
+            return kit.encode(frames, offsets)
+
+        with Encoder(encode, (online, demos), caches=[Cache()], rows=4) as encoder:  # pyright: ignore
+            wait_until(lambda: online.backlog + demos.backlog == 0, encoder)
+        assert waiting[0] >= 10, "the demos were full and on disk before any second crop online"
+
+
 def test_what_the_encoder_fails_with_reaches_the_main_loop(kit, folder):
     def encode(frames, offsets):
         raise UserError("the trunk is broken")

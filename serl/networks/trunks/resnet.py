@@ -2,7 +2,7 @@
 
 Source: He et al., arXiv:1512.03385; group norm: Wu and He, arXiv:1803.08494. ResNet-10 is one block
 per stage; 4 905 792 parameters in 36 arrays, 128x128x3 to 4x4x512. The published file is described
-in serl.weights.serl_pickle.
+in serl.weights.serl_resnet10.
 """
 
 from __future__ import annotations
