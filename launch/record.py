@@ -11,6 +11,7 @@ import dataclasses
 import threading
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,44 +115,44 @@ def record(
     spec = env_config.spec()
     stored, attempt, successes = _already_there(folder, spec, reward)
     progress = Progress(wanted=count, stored=stored, successes=successes)
+    judge = "" if reward == ENV else ", and the reward with `serl classifier test`"
     on_progress(progress)
     if stored >= count:
         return progress
-    made = env_config.make()
-    env = rewarded(made, reward, spec)
-    expert = _expert(env_config, made, seed)
-    builder = RecordBuilder(spec)
-    limit = attempt + 10 + 5 * (count - stored)
-    while progress.stored < count and not (stop is not None and stop.is_set()):
-        if attempt >= limit:
-            raise UserError(
-                f"the expert failed too often: {progress.stored} of {count} demonstrations after "
-                f"{attempt} attempts. Check the task, or keep failures with --all."
-            )
-        episode = episode_seed(Purpose.DEMO, seed, attempt)
-        records, info = demonstrate(env, expert, builder, attempt, episode)
-        success = bool(records["success"].any()) and bool(info.get("env_success", True))
-        if success or keep_failed:
-            about = dataclasses.replace(
-                meta,
-                seed=episode,
-                success=success,
-                outcome="success" if success else "failure",
-                details={**meta.details, "attempt": attempt},
-            )
-            path = save_episode(folder, records, spec, about, keep_failures=keep_failed)
-            assert path is not None
-            progress = Progress(
-                wanted=count,
-                stored=progress.stored + 1,
-                successes=progress.successes + success,
-                line=f"{path.name}: {len(records) - 1} steps, {about.outcome}",
-            )
-        else:
-            progress = dataclasses.replace(progress, line=f"attempt {attempt} failed; not kept")
-        on_progress(progress)
-        attempt += 1
-    env.close()
+    with closing(env_config.make()) as made:
+        env = rewarded(made, reward, spec)
+        expert = _expert(env_config, made, seed)
+        builder = RecordBuilder(spec)
+        limit = attempt + 10 + 5 * (count - stored)
+        while progress.stored < count and not (stop is not None and stop.is_set()):
+            if attempt >= limit:
+                raise UserError(
+                    f"the expert failed too often: {progress.stored} of {count} demonstrations "
+                    f"after {attempt} attempts. Check the task{judge}, or keep failures with --all."
+                )
+            episode = episode_seed(Purpose.DEMO, seed, attempt)
+            records, info = demonstrate(env, expert, builder, attempt, episode)
+            success = bool(records["success"].any()) and bool(info.get("env_success", True))
+            if success or keep_failed:
+                about = dataclasses.replace(
+                    meta,
+                    seed=episode,
+                    success=success,
+                    outcome="success" if success else "failure",
+                    details={**meta.details, "attempt": attempt},
+                )
+                path = save_episode(folder, records, spec, about, keep_failures=keep_failed)
+                assert path is not None
+                progress = Progress(
+                    wanted=count,
+                    stored=progress.stored + 1,
+                    successes=progress.successes + success,
+                    line=f"{path.name}: {len(records) - 1} steps, {about.outcome}",
+                )
+            else:
+                progress = dataclasses.replace(progress, line=f"attempt {attempt} failed; not kept")
+            on_progress(progress)
+            attempt += 1
     return progress
 
 

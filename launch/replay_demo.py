@@ -23,6 +23,7 @@ from launch.experiments import Selection
 from serl.data.demos import EpisodeMeta, load_episode
 from serl.errors import UserError
 from serl.records import Records
+from serl.rewards.base import rewarded
 from serl.types import Spec
 
 
@@ -35,7 +36,8 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Namespace) -> int:
     episode = load_episode(args.file)
     given = Selection.from_args(args)
-    env_config = _selection(given, episode.meta, args.file).load_env()
+    selection = _selection(given, episode.meta, args.file)
+    env_config = selection.load_env()
     seed = episode.meta.seed
     if seed is None:
         raise UserError(
@@ -44,8 +46,9 @@ def run(args: Namespace) -> int:
         )
     episode = load_episode(args.file, env_config.spec())
     with ExitStack() as stack:
-        env = env_config.make(render=args.video is not None)
-        stack.callback(env.close)
+        made = env_config.make(render=args.video is not None)
+        stack.callback(made.close)
+        env = rewarded(made, selection.load_reward(), env_config.spec())
         film = None
         if args.video is not None:
             from launch.video import Film

@@ -89,6 +89,14 @@ def test_demonstrations_of_two_rewards_do_not_share_a_folder(tmp_path, monkeypat
     assert main([*line.split(), "--reward", "stand:one"]) == 0
 
 
+def test_a_demonstration_is_judged_again_when_it_is_replayed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = "record --task reach --demos 1 --into demos --all --reward stand:one"
+    assert main(line.split()) == 0
+    assert main(["replay-demo", str(*(tmp_path / "demos").glob("*.npz"))]) == 0
+    assert "success then and now: success, success" in capsys.readouterr().out
+
+
 def test_a_task_seen_through_a_learned_reward_does_not_judge_for_itself():
     plain = Selection(task="pick_cube", pixels=True)
     judged = dataclasses.replace(plain, reward="stand:one")
