@@ -61,6 +61,8 @@ class CapturingCamera:
         self._stop = threading.Event()
         self._arrived = threading.Event()
         self._thread: threading.Thread | None = None
+        self._left: threading.Thread | None = None
+        """One that hung in its driver when the camera was closed."""
 
     def open(self) -> None:
         """Open the device at the settings. Raises CameraLost in one line that says what there is.
@@ -86,6 +88,12 @@ class CapturingCamera:
         """Open it and wait for its first frame. Raises CameraLost."""
         if self._thread is not None:
             return
+        if self._left is not None and self._left.is_alive():
+            # When its driver returns it will shut the device: not one opened in the meantime.
+            raise CameraLost(
+                f"{self.name}: its driver has not returned since it was closed. Unplug the camera "
+                "and plug it in again, or restart this program."
+            )
         self._open()
         self._frame, self._failure = None, ""
         self._stop, self._arrived = threading.Event(), threading.Event()
@@ -121,6 +129,7 @@ class CapturingCamera:
         self._stop.set()
         thread.join(CLOSE_S)
         if thread.is_alive():
+            self._left = thread
             log.warning("%s: its driver does not return; left behind", self.name)
 
     def _check_settings(self) -> None:

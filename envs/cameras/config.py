@@ -80,6 +80,7 @@ class DeviceConfig:
     exposure_us: int = 0
     """Fixed exposure [us]; 0 leaves it to the camera."""
     depth: bool = False
+    """For `envs.cameras.rig.make_device` alone: an env observes colour, and refuses it."""
 
 
 def check_cameras(cameras: Sequence[CameraConfig], devices: Sequence[DeviceConfig]) -> None:
@@ -96,9 +97,21 @@ def check_cameras(cameras: Sequence[CameraConfig], devices: Sequence[DeviceConfi
                 f"camera {camera.name!r} shows {camera.physical!r}, which is no camera device; "
                 f"there are {', '.join(known)}. Add it to env.camera_devices."
             )
+    for device in devices:
+        if device.depth:
+            raise UserError(
+                f"camera device {device.name!r} asks for depth, and an env observes colour only: "
+                "leave depth False."
+            )
     sizes = {d.name: (d.width, d.height) for d in devices}
     for camera in cameras:
         have = sizes.get(camera.physical, camera.physical_px)
+        if camera.crop is not None and 0 in have:
+            raise UserError(
+                f"camera {camera.name!r}: its crop is of a frame of {camera.physical_px} px, and "
+                f"device {camera.physical!r} leaves its size to the camera: set its width and "
+                "height; `serl cameras list` shows what it offers."
+            )
         if camera.crop is not None and camera.physical_px != have:
             raise UserError(
                 f"camera {camera.name!r}: its crop is of a frame of {camera.physical_px} px, but "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,12 +109,24 @@ class CameraRig:
 
 def _check_apart(devices: Sequence[DeviceConfig]) -> None:
     """Refuse two names for one device: it can be opened only once."""
-    seen: dict[tuple[str, str], str] = {}
-    for device in devices:
-        other = seen.setdefault((device.kind, device.address), device.name)
-        if other != device.name and device.kind != "video":
+    for device, other in combinations(devices, 2):
+        if device.kind == other.kind != "video" and _may_be_one(device, other):
             raise UserError(
-                f"camera devices {other!r} and {device.name!r} are both {device.kind} "
-                f"{device.address or '(the only one)'}; a device is opened once. Let several "
-                f"cameras show it instead: source = {other!r}."
+                f"camera devices {device.name!r} and {other.name!r} are both {device.kind} "
+                f"{device.address or other.address or '(the only one)'}; a device is opened once. "
+                f"Let several cameras show it instead: source = {device.name!r}."
             )
+
+
+def _may_be_one(device: DeviceConfig, other: DeviceConfig) -> bool:
+    """Whether two addresses of a kind name one device: '0', '/dev/video0' and the link to it in
+    /dev/v4l/by-id do; '' is the only one there is (of USB cameras, the first)."""
+    if device.kind == "opencv":
+        return _node(device.address) == _node(other.address)
+    return device.address == other.address or "" in (device.address, other.address)
+
+
+def _node(address: str) -> str:
+    """What an index or a path of V4L2 stands for."""
+    is_index = not address.strip("0123456789")
+    return os.path.realpath(f"/dev/video{int(address or 0)}" if is_index else address)

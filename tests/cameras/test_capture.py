@@ -174,6 +174,25 @@ def test_a_driver_that_hangs_neither_blocks_who_asks_nor_close(camera, monkeypat
     camera.close()
     assert time.monotonic() - begun < 1.0
     hung.set()
+    camera._left.join(5)
+
+
+def test_a_driver_that_comes_back_late_does_not_shut_a_device_opened_since(
+    camera, world, monkeypatch
+):
+    hung, read = threading.Event(), FakeCamera.read
+    monkeypatch.setattr(capture, "CLOSE_S", 0.1)
+    monkeypatch.setattr(FakeCamera, "read", lambda self: hung.wait(20) and read(self))
+    time.sleep(0.1)
+    camera.close()
+    with pytest.raises(CameraLost, match="has not returned since it was closed"):
+        camera.connect()
+    hung.set()
+    until(lambda: world.now_open["a"] == 0)
+    until(lambda: not camera._left.is_alive())
+    camera.connect()
+    assert camera.newest(1.0)
+    assert world.now_open["a"] == 1
 
 
 def test_frames_cannot_be_written_to(camera):

@@ -8,7 +8,7 @@ from cameras.stands import FakeCamera, fake_cameras, until
 
 from envs.cameras import capture
 from envs.cameras.base import CameraLost, StaleFrame
-from envs.cameras.config import CameraConfig, DeviceConfig
+from envs.cameras.config import CameraConfig, DeviceConfig, check_cameras
 from envs.cameras.rig import CameraRig
 from envs.cameras.view import look
 from serl.errors import UserError
@@ -122,6 +122,39 @@ def test_one_that_is_not_there_is_refused_and_the_others_are_closed(world):
 def test_one_device_under_two_names_is_refused(world):
     with pytest.raises(UserError, match="a device is opened once"):
         CameraRig([camera("a"), camera("b")], [device("a", "1"), device("b", "1")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("opencv", "", "0"),
+        ("opencv", "0", "/dev/video0"),
+        ("opencv", "LINK", "/dev/video0"),
+        ("realsense", "", "123"),
+    ],
+)
+def test_one_device_by_two_addresses_is_refused(tmp_path, kind, one, other):
+    link = tmp_path / "usb-camera-index0"
+    link.symlink_to("/dev/video0")
+    devices = [
+        DeviceConfig(name="a", kind=kind, address=str(link) if one == "LINK" else one),
+        DeviceConfig(name="b", kind=kind, address=other),
+    ]
+    with pytest.raises(UserError, match=r"'a' and 'b' are both .* a device is opened once"):
+        CameraRig([camera("a"), camera("b")], devices)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"width": 0, "height": 0}, "leaves its size to the camera: set its width and height"),
+        ({"depth": True}, "asks for depth, and an env observes colour only"),
+    ],
+)
+def test_a_device_that_an_env_cannot_use_is_refused_in_one_line(settings, told):
+    seen = camera("a", frame_px=(40, 30), crop=(0, 0, 20, 30))
+    with pytest.raises(UserError, match=told):
+        check_cameras([seen], [device("a", "1", **settings)])
 
 
 def test_an_unknown_kind_names_those_there_are():
