@@ -154,7 +154,7 @@ def _label(args: Namespace) -> int:
 
 
 def _add_train(parser: Parser) -> None:
-    from serl.rewards.model import POOLINGS
+    from serl.pixels import POOLINGS
 
     parser.add_argument("folder", type=Path, nargs="+", help="from `serl classifier record`")
     parser.add_argument("--out", type=Path, required=True, help="the classifier's .safetensors")
@@ -164,7 +164,7 @@ def _add_train(parser: Parser) -> None:
     parser.add_argument(
         "--pooling",
         choices=POOLINGS,
-        default=POOLINGS[0],
+        default="spatial_softmax",
         help="of feature maps; spatial_embeddings is SERL's",
     )
     parser.add_argument("--held-out", type=number(float, 0.05, 0.5), default=0.2)

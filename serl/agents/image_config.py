@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from serl.agents.base import check_choice, check_range
 from serl.errors import UserError
-
-POOLINGS = ("spatial_embeddings", "spatial_softmax", "average", "max")
+from serl.pixels import POOLINGS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from serl.errors import CorruptFile, UserError, unknown_name, writing
+from serl.pixels import POOLINGS
 from serl.rewards.conditions import Condition
 from serl.rewards.frames import View
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 HEADER = "serl"
 FORMAT = 1
-POOLINGS = ("spatial_softmax", "spatial_embeddings", "average", "max")
-"""Those of serl.networks.image_head."""
 Leaves = dict[str, NDArray[Any]]
 
 
@@ -60,7 +59,7 @@ class ClassifierHeader:
     bottleneck: int = 256
     hidden: int = 256
     pooling: str = "spatial_softmax"
-    """One of POOLINGS."""
+    """One of serl.pixels.POOLINGS."""
     training: Mapping[str, Any] | None = None
     """Figures of its training, for people."""
 

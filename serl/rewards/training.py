@@ -49,7 +49,7 @@ class TrainConfig:
     steps: int = 600
     """At most so many gradient steps."""
     pooling: str = "spatial_softmax"
-    """How feature maps become vectors: one of serl.rewards.model.POOLINGS."""
+    """How feature maps become vectors: one of serl.pixels.POOLINGS."""
     check_every: int = 20
     patience: int = 8
     """Checks of the held-out loss without a better one before training ends."""
