@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -35,25 +35,10 @@ TIMEOUT_S = 30.0
 
 
 def import_file(path: str | Path, name: str = NAME) -> Path:
-    """Convert SERL's pickle, or check and copy a safetensors file of ours; returns the new file."""
+    """Convert SERL's pickle, or check and copy a safetensors file of ours; returns the new file,
+    which takes the place of a set of that name."""
     path = Path(path).expanduser()
-    if not name.isidentifier() or name in ("pretrained", "random"):
-        raise UserError(f"a set of weights cannot be called {name!r}: give --name a plain word.")
-    if path.suffix == SUFFIX:
-        trunk = read_trunk(path)
-    else:
-        data = _content(path)
-        _compare_digest(data, str(path))
-        arrays = read_arrays(data, str(path))
-        kept = {key: a for key, a in arrays.items() if key.split("/")[0] != UNUSED}
-        check_layout(TRUNK, kept, str(path))
-        trunk = make_trunk(TRUNK, _nested(kept), source=str(path))
-    out = imported_folder() / f"{name}{SUFFIX}"
-    part = out.with_suffix(".part")
-    save_trunk(trunk, part)
-    with writing(out):
-        part.replace(out)
-    return out
+    return _import(path, name, ours=path.suffix == SUFFIX)
 
 
 def fetch(url: str = URL, name: str = NAME) -> Path:
@@ -65,8 +50,11 @@ def fetch(url: str = URL, name: str = NAME) -> Path:
         part.parent.mkdir(parents=True, exist_ok=True)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, part.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-        return import_file(part, name)
+            while block := answer.read(1 << 20):
+                if file.tell() + len(block) > LARGEST_BYTES:
+                    raise UserError(f"{url} has more than {LARGEST_BYTES} bytes: no ResNet-10.")
+                file.write(block)
+        return _import(part, name, ours=urllib.parse.urlsplit(url).path.endswith(SUFFIX))
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
@@ -75,6 +63,25 @@ def fetch(url: str = URL, name: str = NAME) -> Path:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _import(path: Path, name: str, *, ours: bool) -> Path:
+    if not name.isidentifier() or name in ("pretrained", "random"):
+        raise UserError(f"a set of weights cannot be called {name!r}: give --name a plain word.")
+    if ours:
+        trunk = read_trunk(path)
+    else:
+        data = _content(path)
+        _compare_digest(data, str(path))
+        arrays = read_arrays(data, str(path))
+        kept = {key: a for key, a in arrays.items() if key.split("/")[0] != UNUSED}
+        check_layout(TRUNK, kept, str(path))
+        trunk = make_trunk(TRUNK, _nested(kept), source=str(path))
+    out = imported_folder() / f"{name}{SUFFIX}"
+    if out.exists():
+        log.warning("%s is replaced; --name gives the set another name", out)
+    save_trunk(trunk, out)
+    return out
 
 
 def _content(path: Path) -> bytes:

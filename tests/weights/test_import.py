@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import logging
@@ -142,17 +143,22 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         import_file(tmp_path / "none.pkl")
 
 
+OFFERED: dict[str, bytes] = {}
+"""What the server below has besides."""
+
+
 @pytest.fixture
 def served(published: bytes) -> Iterator[str]:
     """A server on this machine that has the file, and nothing else."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = self.path == "/resnet10_params.pkl"
-            self.send_response(200 if found else 404)
+            data = {"/resnet10_params.pkl": published, **OFFERED}.get(self.path)
+            self.send_response(404 if data is None else 200)
             self.end_headers()
-            if found:
-                self.wfile.write(published)
+            if data is not None:
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""
@@ -175,6 +181,28 @@ def test_fetch_downloads_and_imports(served: str, cache: Path) -> None:
     out = fetch(f"{served}/resnet10_params.pkl")
     assert out == cache / "serl.safetensors"
     assert [path.name for path in cache.iterdir()] == ["serl.safetensors"]
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_a_file_of_ours_can_be_fetched_too(served: str, cache: Path, tmp_path, published) -> None:
+    first = import_file(_file(tmp_path, published), "first")
+    OFFERED["/lab.safetensors"] = first.read_bytes()
+    out = fetch(f"{served}/lab.safetensors", "lab")
+    assert read_trunk(out).id == read_trunk(first).id
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_a_download_that_does_not_end_is_cut_off(served: str, cache: Path, monkeypatch) -> None:
+    monkeypatch.setattr(serl_resnet10, "LARGEST_BYTES", 3 << 20)
+    with pytest.raises(UserError, match="has more than 3145728 bytes"):
+        fetch(f"{served}/resnet10_params.pkl")
+    assert list(cache.iterdir()) == []
+
+
+def test_a_set_that_is_replaced_is_named(tmp_path, published, caplog) -> None:
+    for _ in range(2):
+        import_file(_file(tmp_path, published))
+    assert "serl.safetensors is replaced" in caplog.text
 
 
 @pytest.mark.usefixtures("no_proxy")
