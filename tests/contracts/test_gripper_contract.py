@@ -100,9 +100,12 @@ def test_the_newest_target_wins(gripper):
 
 def test_a_state_is_fresh_and_costs_nothing(gripper):
     """Read in the arm's loop, 200 times a second."""
-    start = time.monotonic()
-    states = [gripper.state() for _ in range(100)]
-    assert time.monotonic() - start < AT_ONCE_S
+    took_s = []
+    for _ in range(5):  # the machine may be doing something else
+        start = time.monotonic()
+        states = [gripper.state() for _ in range(100)]
+        took_s.append(time.monotonic() - start)
+    assert min(took_s) < AT_ONCE_S
     stamps = [state.stamp_mono_ns for state in states]
     assert stamps == sorted(stamps)
     assert time.monotonic_ns() - stamps[-1] < 1e9
