@@ -120,7 +120,10 @@ def append(name: str, study: Study, case: str, run: Any, result: dict[str, Any])
         result["stopped_by"],
         f"{commit()} {mark}",
     )
-    file.write_text(text + "| " + " | ".join(map(str, cells)) + " |\n")
+    lines = text.splitlines()
+    end = max(k for k, line in enumerate(lines) if line.startswith("|"))  # remarks may follow
+    lines.insert(end + 1, "| " + " | ".join(map(str, cells)) + " |")
+    file.write_text("\n".join(lines) + "\n")
     return str(run.path)
 
 
