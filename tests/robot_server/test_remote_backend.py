@@ -415,7 +415,9 @@ def test_a_real_time_simulator_resets_and_steps(kit):
     states = remote.scene.reset([SceneObject(name="cube", T_base_object=T)])
     assert states[""].stamp_mono_ns > before - 50_000_000
     stamps = [remote.advance(0.02)[""].stamp_mono_ns for _ in range(10)]
-    assert (np.diff([states[""].stamp_mono_ns, *stamps]) > 0).all()
+    stamps = [states[""].stamp_mono_ns, *stamps]
+    assert (np.diff(stamps) >= 0).all()  # a busy machine may bring nothing new for a step
+    assert stamps[-1] > stamps[0]
     pose, twist = remote.scene.object_poses()["cube"], remote.scene.object_twists()["cube"]
     assert pose.shape == (4, 4)
     assert twist.shape == (6,)
