@@ -1,5 +1,6 @@
 """`serl cameras`: list, view and crop, on cameras that need no hardware."""
 
+import ast
 import dataclasses
 import re
 from unittest import mock
@@ -83,12 +84,20 @@ def test_view_of_an_experiment_is_what_its_agent_sees(folder):
         assert look().shape == (128, 256, 3)
 
 
+def printed(line, kind):
+    """The config that a printed line makes, its values read as literals: nothing is run."""
+    call = ast.parse(line.rstrip(","), mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert isinstance(call.func, ast.Name)
+    assert call.func.id == kind.__name__
+    return kind(**{k.arg: ast.literal_eval(k.value) for k in call.keywords})
+
+
 def test_crop_by_numbers_prints_a_config_that_loads_and_a_picture_of_it(capfd, folder):
     words = ["--numbers", "80", "0", "240", "240", "--name", "front"]
     assert main(["cameras", "crop", "video:film.mp4", *words]) == 0
     lines = capfd.readouterr().out.splitlines()
-    camera = eval(lines[0], {"CameraConfig": CameraConfig})
-    device = eval(lines[1], {"DeviceConfig": DeviceConfig})
+    camera, device = printed(lines[0], CameraConfig), printed(lines[1], DeviceConfig)
     assert camera == CameraConfig(name="front", frame_px=(320, 240), crop=(80, 0, 240, 240))
     assert (device.name, device.kind, device.address) == ("front", "video", "film.mp4")
     assert (device.width, device.height) == (320, 240)
