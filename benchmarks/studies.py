@@ -52,10 +52,10 @@ STUDIES = {
         {f"K {k}": ("--agent.image.crops", str(k)) for k in (1, 4)},
     ),
     "weights": Study(
-        "`pick_cube` from pixels, 16 000 updates: what is pre-training worth?",
+        "`reach` from pixels, 4 000 updates: what is pre-training worth?",
         "demo",
-        ("--task", "pick_cube", "--pixels", "--budget.updates", "16000"),
-        {name: ("--agent.image.weights", name) for name in ("pretrained", "random")},
+        (*REACH, "--budget.updates", "4000", "--agent.image.crops", "4"),
+        {"pretrained": (), "random": ("--agent.image.weights", "random")},
     ),
     "reward": Study(
         "`pick_cube` from pixels with a learned reward alone: true successes",
