@@ -65,6 +65,12 @@ def _cameras() -> list[str]:
     return CAMERAS.names()
 
 
+def _devices() -> list[str]:
+    from envs.devices.base import DEVICES
+
+    return DEVICES.names()
+
+
 def _backends() -> list[str]:
     from robot_servers.backends.base import BACKENDS
 
@@ -100,6 +106,7 @@ KINDS: dict[str, Callable[[], list[str]]] = {
     "weights": _weights,
     "rewards": _rewards,
     "cameras": _cameras,
+    "devices": _devices,
     "backends": _backends,
     "grippers": _grippers,
     "examples": examples,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envs.cameras.base import CAMERAS
+from envs.devices.base import DEVICES
 from launch.list import KINDS
 from launch.main import main
 from robot_servers.grippers.base import GRIPPERS
@@ -27,7 +28,13 @@ def listed(capfd: pytest.CaptureFixture[str], *words: str) -> dict[str, list[str
 
 @pytest.mark.parametrize(
     ("kind", "registry"),
-    [("trunks", TRUNKS), ("rewards", REWARDS), ("cameras", CAMERAS), ("grippers", GRIPPERS)],
+    [
+        ("trunks", TRUNKS),
+        ("rewards", REWARDS),
+        ("cameras", CAMERAS),
+        ("devices", DEVICES),
+        ("grippers", GRIPPERS),
+    ],
 )
 def test_a_kind_is_listed_by_its_registry(capfd, kind, registry) -> None:
     assert listed(capfd, kind) == {kind: registry.names()}

@@ -1,0 +1,1 @@
+"""What a human holds: one file per kind of input device."""
