@@ -21,6 +21,9 @@ T = TypeVar("T", bound="RobotEnvConfig")
 
 GripperMode = Literal["toggle", "three_way", "width", "none"]
 
+GRASP_PENALTY = "grasp_penalty"
+"""The extra that `ActionConfig.grasp_penalty` adds to every step."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActionConfig:
@@ -38,6 +41,11 @@ class ActionConfig:
     gripper: GripperMode = "toggle"
     """toggle: <= -0.5 closes, >= 0.5 opens, between nothing changes (SERL). three_way: rounded to
     close, stay, open (HIL-SERL). width: -1 closed to 1 fully open. none: the gripper stays."""
+
+    grasp_penalty: float = 0.0
+    """What a grasp critic pays for each gripper told to close while it is open or to open while it
+    is not, in rewards; never part of the reward or of success. 0: the spec has no such extra.
+    HIL-SERL: 0.02."""
 
     frame: Literal["tcp", "base"] = "tcp"
     """Axes of the displacement: of the measured TCP, or of the base."""
@@ -218,6 +226,17 @@ class RobotEnvConfig:
             )
         if not self.action.axes and self.action.gripper == "none":
             raise UserError("action.axes is empty and action.gripper is none: no action is left.")
+        self._refuse_bad_penalty()
+
+    def _refuse_bad_penalty(self) -> None:
+        penalty, gripper = self.action.grasp_penalty, self.action.gripper
+        if not (math.isfinite(penalty) and penalty >= 0):
+            raise UserError(f"action.grasp_penalty is {penalty}; it must be 0 or more.")
+        if penalty and gripper not in ("toggle", "three_way"):
+            raise UserError(
+                f"action.grasp_penalty is {penalty:g}, but action.gripper is {gripper!r}, which "
+                "neither opens nor closes: choose toggle or three_way, or a penalty of 0."
+            )
 
     def _refuse_bad_reward(self) -> None:
         if self.reward not in self.weights():
@@ -330,8 +349,10 @@ class RobotEnvConfig:
         return dataclasses.replace(self, cameras=views, state=felt)
 
     def extras(self) -> tuple[ArraySpec, ...]:
-        """Further per-step arrays of the task."""
-        return ()
+        """Further per-step arrays: the grasp penalty where there is one, and the task's own."""
+        if not self.action.grasp_penalty:
+            return ()
+        return (ArraySpec(name=GRASP_PENALTY, shape=(), dtype="float32"),)
 
     def contract(self) -> dict[str, Any]:
         """Every value but placement, as JSON values."""

@@ -11,6 +11,7 @@ from gymnasium.wrappers import TimeLimit
 from envs.config import RobotEnvConfig
 from envs.robot_env import RobotEnv
 from envs.wrappers.action import AgentAction
+from envs.wrappers.grasp_penalty import GraspPenalty
 from envs.wrappers.intervention import Intervention
 from envs.wrappers.observation import StateVector
 from envs.wrappers.relative_frame import RelativeFrame
@@ -24,6 +25,7 @@ def wrap(
     frame = RelativeFrame(env, action_frame=config.action.frame, pose_frame=config.pose_frame)
     agent = AgentAction(frame, config)
     chosen = Intervention(agent, config, device=intervention)
-    encoded = StateVector(chosen, config)
+    priced = GraspPenalty(chosen, config) if config.action.grasp_penalty else chosen
+    encoded = StateVector(priced, config)
     rewarded = WeightedReward(encoded, config.weights()[config.reward])
     return TimeLimit(rewarded, config.max_steps)

@@ -6,8 +6,9 @@ and `act` are compiled pure functions of it. Saving the pytree is enough to resu
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, Protocol
 
@@ -93,6 +94,69 @@ class Agent(Protocol):
         ...
 
 
+class PureAgent:
+    """What agents share; theirs are `init`, `learn`, `policy_params` and `act_with`.
+
+    Equal configs and specs are one agent, with one compilation.
+    """
+
+    act_with: Any
+    """Compiled; see `Agent`."""
+
+    def __init__(self, config: Any, spec: Spec) -> None:
+        self.config = config
+        self.spec = spec
+
+    def __hash__(self) -> int:
+        return hash((self.config, self.spec))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and (self.config, self.spec) == (other.config, other.spec)
+
+    @property
+    def seen_spec(self) -> Spec:
+        """The batches of `update` and the observations of `act`, as `example_batch` makes them."""
+        return self.spec
+
+    @property
+    def record_spec(self) -> Spec:
+        """What an actor's records hold: the spec, and features where the agent uses them."""
+        return self.spec
+
+    @property
+    def encodes(self) -> bool:
+        """Whether a frozen trunk comes before this agent."""
+        return False
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def update(self, state: Any, batches: Batch) -> tuple[Any, Metrics]:
+        """One learner step; donates `state`.
+
+        Args:
+            batches: U minibatches stacked on a new leading axis, each leaf (U, B, ...).
+        """
+        return self.learn(state, batches)
+
+    def learn(self, state: Any, batches: Batch) -> tuple[Any, Metrics]:
+        """What `update` compiles."""
+        raise NotImplementedError
+
+    def compile(self, state: Any) -> None:
+        """Compile `update` ahead of the first batch; `state` is left as it is."""
+        cfg = self.config
+        shape = (cfg.utd_ratio, cfg.batch_size)
+        batches = example_batch(self.seen_spec, np.random.default_rng(0), shape, cfg.discount)
+        jax.block_until_ready(self.update(jax.tree.map(jnp.copy, state), batches))
+
+    @partial(jax.jit, static_argnums=(0, 4))
+    def act(
+        self, params: Any, obs: Mapping[str, jax.Array], key: jax.Array, deterministic: bool
+    ) -> jax.Array:
+        """One action (A,) in the env's bounds, from unbatched observations."""
+        noise = None if deterministic else jax.random.normal(key, self.spec.action.shape)
+        return self.act_with(params, obs, noise)
+
+
 @dataclass(frozen=True)
 class ActionScale:
     """The affine map between the env's action bounds and ±1, in which policies and critics work."""
@@ -117,6 +181,12 @@ class ActionScale:
                 "Rescale the action in the environment."
             )
         return ActionScale(tuple(low.tolist()), tuple(high.tolist()))
+
+    def part(self, columns: Sequence[int]) -> ActionScale:
+        """The map of some of the elements."""
+        return ActionScale(
+            tuple(self.low[c] for c in columns), tuple(self.high[c] for c in columns)
+        )
 
     @property
     def size(self) -> int:

@@ -15,7 +15,6 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from serl.agents import sac_losses
@@ -24,10 +23,10 @@ from serl.agents.base import (
     ActionScale,
     Batch,
     Metrics,
+    PureAgent,
     all_finite,
     check_choice,
     check_range,
-    example_batch,
 )
 from serl.agents.image_config import ImageConfig
 from serl.agents.mean_q import mean_q
@@ -166,13 +165,13 @@ class SACState:
     """`update` calls so far."""
 
 
-class SAC:
-    """The learner's pure functions. Equal configs and specs share one compilation."""
+class SAC(PureAgent):
+    """The learner's pure functions."""
 
     def __init__(self, config: SACConfig, spec: Spec) -> None:
-        self.config = cfg = config
-        self.spec = spec
-        self.scale = ActionScale.of(spec.action)
+        super().__init__(config, spec)
+        cfg = config
+        self.scale = self.make_scale()
         encoder = self.make_encoder()
         self.policy = Policy(
             encoder=encoder,
@@ -193,34 +192,17 @@ class SAC:
         target = cfg.target_entropy
         self.target_entropy = -0.5 * self.scale.size if target is None else target
 
+    def make_scale(self) -> ActionScale:
+        """Of the action elements that policy and critics work on: here all of them."""
+        return ActionScale.of(self.spec.action)
+
     def make_encoder(self) -> ObservationEncoder | CodeEncoder:
         """What each network makes of an observation."""
         return state_encoder(self.spec)
 
-    @property
-    def seen_spec(self) -> Spec:
-        """The batches of `update` and the observations of `act`, as `example_batch` makes them."""
-        return self.spec
-
-    @property
-    def record_spec(self) -> Spec:
-        """What an actor's records hold: the spec, and features where the agent uses them."""
-        return self.spec
-
-    @property
-    def encodes(self) -> bool:
-        """Whether a frozen trunk comes before this agent."""
-        return False
-
     def members(self, params: Any) -> Any:
         """The ensemble's part of the critics' (or target critics') parameters."""
         return params
-
-    def __hash__(self) -> int:
-        return hash((self.config, self.spec))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SAC) and (self.config, self.spec) == (other.config, other.spec)
 
     @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> SACState:
@@ -238,32 +220,21 @@ class SAC:
             step=jnp.zeros((), jnp.int32),
         )
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def update(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
-        """One learner step: U critic updates, then one actor and one temperature update.
+    def learn(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
+        """What `update` compiles: U critic updates, then one actor and one temperature update.
 
         A network whose turn it is not is left alone, optimiser state included. (A zero gradient is
         not "left alone": Adam keeps moving on its old momentum.)
-
-        Args:
-            batches: U minibatches stacked on a new leading axis, each leaf (U, B, ...).
         """
-        return self.learn(state, batches)
-
-    def learn(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
-        """What `update` compiles."""
-        batches = replace(batches, action=self.scale.to_unit(batches.action))
+        batches = self.in_units(batches)
         state, critic_metrics = self.update_critics(state, batches)
         state, actor_metrics = self.update_actor(state, batches)
         metrics = {**critic_metrics, **actor_metrics}
         return replace(state, step=state.step + 1), {**metrics, "finite": all_finite(metrics)}
 
-    def compile(self, state: SACState) -> None:
-        """Compile `update` ahead of the first batch; `state` is left as it is."""
-        cfg = self.config
-        shape = (cfg.utd_ratio, cfg.batch_size)
-        batches = example_batch(self.seen_spec, np.random.default_rng(0), shape, cfg.discount)
-        jax.block_until_ready(self.update(jax.tree.map(jnp.copy, state), batches))
+    def in_units(self, batches: Batch) -> Batch:
+        """The batches with actions as policy and critics know them."""
+        return replace(batches, action=self.scale.to_unit(batches.action))
 
     def update_critics(self, state: SACState, batches: Batch) -> tuple[SACState, Metrics]:
         """U critic updates, one per minibatch, each followed by its target update.
@@ -283,13 +254,30 @@ class SAC:
     ) -> tuple[SACState, Metrics]:
         """One step of the critics on B rows, then one of their targets towards them."""
         batch, next_action, next_logp, key = minibatch
-        y = self.critic_target(state, batch, next_action, next_logp, key)
+        y = self.targets(state, batch, batch.next_obs, next_action, next_logp, key)
         return self.step_critic(state, batch, y, key)
 
+    def targets(
+        self,
+        state: SACState,
+        batch: Batch,
+        next_seen: Mapping[str, jax.Array],
+        next_action: jax.Array,
+        next_logp: jax.Array,
+        key: jax.Array,
+    ) -> Any:
+        """What the critics are stepped towards: here `critic_target` alone.
+
+        Args:
+            batch: its `next_obs` as the target critics see it.
+            next_seen: the same as the critics see it.
+        """
+        return self.critic_target(state, batch, next_action, next_logp, key)
+
     def step_critic(
-        self, state: SACState, batch: Batch, y: jax.Array, key: jax.Array
+        self, state: SACState, batch: Batch, y: Any, key: jax.Array
     ) -> tuple[SACState, Metrics]:
-        """One step of the critics towards y (B,), then one of their targets towards them."""
+        """One step of the critics towards y, then one of their targets towards them."""
         grads, metrics = jax.grad(self.critic_loss, has_aux=True)(
             state.critic.params, batch, y, key
         )
@@ -324,7 +312,7 @@ class SAC:
         return sac_losses.soft_target(batch, next_q, next_logp, alpha, cfg.backup_entropy)
 
     def critic_loss(
-        self, params: Any, batch: Batch, y: jax.Array, key: jax.Array
+        self, params: Any, batch: Batch, y: Any, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         """Mean squared soft Bellman error of all E members against the same y."""
         q = self.q(
@@ -405,19 +393,17 @@ class SAC:
         """Only what acts: the policy's parameters, without optimiser state."""
         return state.actor.params["params"]
 
-    @partial(jax.jit, static_argnums=(0, 4))
-    def act(
-        self, params: Any, obs: Mapping[str, jax.Array], key: jax.Array, deterministic: bool
-    ) -> jax.Array:
-        """One action (A,) in the env's bounds, from unbatched observations."""
-        noise = None if deterministic else jax.random.normal(key, (self.scale.size,))
-        return self.act_with(params, obs, noise)
-
     @partial(jax.jit, static_argnums=0)
     def act_with(
         self, params: Any, obs: Mapping[str, jax.Array], noise: jax.Array | None
     ) -> jax.Array:
         """As `act`, from standard normal `noise` (A,) drawn elsewhere; None gives the mode."""
-        pi = self.pi({"params": params}, obs)
+        return self.choose({"policy": params}, obs, noise)
+
+    def choose(
+        self, params: Any, seen: Mapping[str, jax.Array], noise: jax.Array | None
+    ) -> jax.Array:
+        """The action of `params["policy"]` for an observation as the networks see it."""
+        pi = self.pi({"params": params["policy"]}, seen)
         unit = pi.mode() if noise is None else pi.sample(noise)[0]
         return self.scale.from_unit(unit)

@@ -22,6 +22,9 @@ from serl.data.replay import NoWindows, Replay, Windows
 from serl.errors import SpecMismatch, UserError
 from serl.types import first_difference
 
+GRASP_PENALTY = "grasp_penalty"
+"""The extra that only a grasp critic is paid: at most 0, summed over n steps as the reward is."""
+
 Minibatches = dict[str, Any]
 """The fields of serl.agents.base.Batch; leaves (U, B, ...), `obs`, `next_obs`, `extra` by name."""
 
@@ -124,23 +127,27 @@ def transitions(windows: Windows, discount: float) -> Minibatches:
 
         reward = sum_{k < n} gamma^k r_k,  discount = gamma^n
 
+    The grasp penalty is summed likewise; other extras are the first step's.
     n counts the steps that exist: the sum ends where the episode does, and with it the power.
     """
     steps, valid = windows.steps, windows.valid
     n = valid.sum(axis=-1)  # (N,)
     last = (np.arange(len(n)), n - 1)
     powers = (discount ** np.arange(valid.shape[-1])).astype(np.float32)  # (H,)
+
+    def summed(x: NDArray[Any]) -> NDArray[np.float32]:
+        return (x * powers * valid).sum(axis=-1, dtype=np.float32)
+
+    extra = {k.removeprefix("extra/"): x for k, x in steps.items() if k.startswith("extra/")}
     return {
         "obs": {name: x[:, 0] for name, x in windows.obs.items()},
         "action": steps["action"][:, 0],
-        "reward": (steps["reward"] * powers * valid).sum(axis=-1, dtype=np.float32),
+        "reward": summed(steps["reward"]),
         "next_obs": {name: x[:, 1] for name, x in windows.obs.items()},
         "terminated": steps["terminated"][last].astype(np.float32),
         "discount": (discount**n).astype(np.float32),
         "weight": steps["weight"][:, 0],
-        "extra": {
-            k.removeprefix("extra/"): x[:, 0] for k, x in steps.items() if k.startswith("extra/")
-        },
+        "extra": {k: summed(x) if k == GRASP_PENALTY else x[:, 0] for k, x in extra.items()},
     }
 
 

@@ -29,17 +29,35 @@ SMALL = {
 }
 """Settings that make an agent quick, where it has them."""
 
-NAMES = [name for name in AGENTS.names() if not getattr(AGENTS.get(name)(), "needs_images", False)]
+
+def says(name: str, flag: str) -> bool:
+    """A flag of an agent's config class; false where it has none."""
+    return bool(getattr(AGENTS.get(name)(), flag, False))
+
+
+NAMES = [name for name in AGENTS.names() if not says(name, "needs_images")]
+REINFORCED = [name for name in NAMES if not says(name, "imitates")]
+"""Those with critics."""
+CONTINUOUS = [name for name in REINFORCED if not says(name, "needs_gripper")]
 
 
 def spec_of(actions: int, low: float = -1.0, high: float = 1.0) -> Spec:
-    """Two observation keys, one of them a scalar."""
+    """Two observation keys, one of them a scalar. Of two action elements or more the last is a
+    gripper's, for agents to whom that makes a difference."""
+    moves = tuple(f"axis_{k}" for k in range(actions))
     return Spec(
         observation=(
             ArraySpec(name="arm/q", shape=(3,), dtype="float32"),
             ArraySpec(name="gripper", shape=(), dtype="float32"),
         ),
-        action=ArraySpec(name="action", shape=(actions,), dtype="float32", low=low, high=high),
+        action=ArraySpec(
+            name="action",
+            shape=(actions,),
+            dtype="float32",
+            low=low,
+            high=high,
+            fields=(*moves[:-1], "gripper") if actions > 1 else moves,
+        ),
     )
 
 
@@ -62,7 +80,8 @@ def agent_of(name: str, actions: int = 2) -> Agent:
 def batches_of(name: str, seed: int = 0, actions: int = 2) -> Batch:
     config = config_of(name)
     shape = (config.utd_ratio, config.batch_size)
-    return example_batch(spec_of(actions), np.random.default_rng(seed), shape, config.discount)
+    seen: Any = agent_of(name, actions)
+    return example_batch(seen.seen_spec, np.random.default_rng(seed), shape, config.discount)
 
 
 def fresh(agent: Agent, seed: int = 0) -> Any:
@@ -85,7 +104,7 @@ def same(a: Any, b: Any) -> bool:
 OBS = {"arm/q": np.zeros(3, np.float32), "gripper": np.zeros((), np.float32)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_it_solves_a_one_step_problem(name):
     """One observation, reward 1 - |a - a*|², every episode one step long: the best action is a*."""
     best = np.array([0.4, -0.3], np.float32)
@@ -158,7 +177,7 @@ def test_an_update_moves_every_network_and_the_key(name):
     assert bool(metrics["finite"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REINFORCED)
 def test_a_time_out_bootstraps_and_a_termination_does_not(name):
     """Real-robot SERL stored every time-out as a termination (D-A10). A batch has no `truncated`:
     a timed-out step comes with terminated = 0, and its target holds the next value."""
@@ -173,16 +192,17 @@ def test_a_time_out_bootstraps_and_a_termination_does_not(name):
     assert float(agent.update(fresh(agent), timed_out)[1]["critic/target_mean"]) != 0.0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REINFORCED)
 def test_a_network_whose_turn_it_is_not_does_not_move(name):
     """SERL's critic-only step moved the actor by two thirds of its learning rate (D-A1): a zero
     gradient is not a skipped step, for Adam moves on by its momentum."""
     agent: Any = agent_of(name)
     state, _ = agent.update(fresh(agent), batches_of(name, 1))  # momentum everywhere
-    after, _ = jax.jit(agent.update_critics)(state, batches_of(name, 2))
+    batches = agent.in_units(batches_of(name, 2))
+    after, _ = jax.jit(agent.update_critics)(state, batches)
     assert same((after.actor, after.temperature), (state.actor, state.temperature))
     assert not same(after.critic, state.critic)
-    after, _ = jax.jit(agent.update_actor)(state, batches_of(name, 2))
+    after, _ = jax.jit(agent.update_actor)(state, batches)
     assert same(
         (after.critic, after.target_critic_params), (state.critic, state.target_critic_params)
     )
@@ -192,6 +212,8 @@ def test_a_network_whose_turn_it_is_not_does_not_move(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("actions", [1, 4, 7])
 def test_actions_of_any_size_keep_to_the_env_bounds(name, actions):
+    if actions == 1 and says(name, "needs_gripper"):
+        pytest.skip("one element is a gripper or a move, and this agent needs both")
     low, high = -2.0, 0.5
     agent = config_of(name).make(spec_of(actions, low, high))
     params = agent.policy_params(fresh(agent))
@@ -229,8 +251,12 @@ def test_only_what_acts_is_published(name):
     published = agent.policy_params(state)
     assert isinstance(published, dict)
     size = sum(leaf.size for leaf in jax.tree.leaves(published))
-    hidden, inputs, outputs = 32, 4, 2 * 2
-    assert size == (inputs + 1 + 2) * hidden + (hidden + 1 + 2) * hidden + (hidden + 1) * outputs
+    if name in CONTINUOUS:
+        hidden, inputs, out = 32, 4, 2 * 2
+        layers = (inputs + 1 + 2) * hidden + (hidden + 1 + 2) * hidden
+        assert size == layers + (hidden + 1) * out
+    whole = sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.dtype == np.float32)
+    assert 0 < size <= whole / 3, "no optimiser's moments, no critic"
     assert same(
         agent.act_with(published, OBS, None),
         agent.act_with(jax.tree.map(np.asarray, published), OBS, None),

@@ -29,9 +29,13 @@ SPEC = Spec(
         ArraySpec(name="state", shape=(5,), dtype="float32"),
         *(ArraySpec(name=c, shape=(32, 32, 3), dtype="uint8") for c in CAMERAS),
     ),
-    action=ArraySpec(name="action", shape=(2,), dtype="float32", low=-2.0, high=0.5),
+    action=ArraySpec(
+        name="action", shape=(2,), dtype="float32", low=-2.0, high=0.5, fields=("x", "gripper")
+    ),
 )
 NAMES = [n for n in AGENTS.names() if "image" in {f.name for f in fields(AGENTS.get(n)())}]
+REINFORCED = [n for n in NAMES if not getattr(AGENTS.get(n)(), "imitates", False)]
+"""Those with critics."""
 
 
 @cache
@@ -79,17 +83,18 @@ def test_an_update_returns_the_updated_agent(name):
     check_finite(metrics, updates=2)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REINFORCED)
 def test_a_network_whose_turn_it_is_not_does_not_move(name):
     agent = agent_of(name)
     state, _ = agent.update(fresh(agent), batches_of(agent, 1))  # momentum everywhere
     rest = {"key", "step", "critic", "target_critic_params", "actor", "temperature"}
     others = {f.name for f in fields(state)} - rest
-    after, _ = jax.jit(agent.update_critics)(state, batches_of(agent, 2))
+    batches = agent.in_units(batches_of(agent, 2))
+    after, _ = jax.jit(agent.update_critics)(state, batches)
     for still in {"actor", "temperature"} | others:
         assert same(getattr(after, still), getattr(state, still)), still
     assert not same(after.critic, state.critic)
-    after, _ = jax.jit(agent.update_actor)(state, batches_of(agent, 2))
+    after, _ = jax.jit(agent.update_actor)(state, batches)
     for still in {"critic", "target_critic_params"} | others:
         assert same(getattr(after, still), getattr(state, still)), still
     assert not same(after.actor, state.actor)
@@ -100,9 +105,14 @@ def test_only_what_acts_is_published_and_acts_within_the_bounds(name):
     agent = agent_of(name)
     state = fresh(agent)
     params = jax.tree.map(np.asarray, agent.policy_params(state))
-    assert set(params) == {"policy", "heads"}
-    whole = sum(x.size for x in jax.tree.leaves((state.actor.params, state.critic.params["heads"])))
-    assert sum(x.size for x in jax.tree.leaves(params)) == whole
+    acts = {"policy", "heads", "grasp"} if hasattr(agent, "grasp") else {"policy", "heads"}
+    assert set(params) == acts
+    size = sum(x.size for x in jax.tree.leaves(params))
+    if name in REINFORCED:
+        critic = {part: state.critic.params[part] for part in acts - {"policy"}}
+        assert size == sum(x.size for x in jax.tree.leaves((state.actor.params, critic)))
+    whole = sum(x.size for x in jax.tree.leaves(state) if x.dtype == np.float32)
+    assert 0 < size <= whole / 3, "no optimiser's moments, no critic"
     obs = {k: np.asarray(v[0, 0]) for k, v in batches_of(agent).obs.items()}
     mode = agent.act_with(params, obs, None)
     np.testing.assert_array_equal(agent.act(params, obs, jax.random.key(0), True), mode)

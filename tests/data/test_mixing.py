@@ -5,6 +5,7 @@ import pytest
 
 from serl.data.mixing import MixedSampler, transitions
 from serl.data.replay import NoWindows, Replay
+from serl.data.windows import Windows
 from serl.errors import SpecMismatch, UserError
 
 GAMMA = 0.9
@@ -107,6 +108,27 @@ def test_the_return_stops_where_the_episode_does_with_the_right_power(online, n_
     np.testing.assert_array_equal(batch["terminated"], ended)
     np.testing.assert_array_equal(batch["action"][..., 1], first + 1)
     np.testing.assert_array_equal(batch["extra"]["penalty"][..., 0], -first - 1)
+
+
+def test_the_grasp_penalty_is_summed_like_the_reward():
+    """Of three steps, the last of which an episode's end cut off; another extra is the first's."""
+    windows = Windows(
+        seqs=np.zeros((1, 4), np.int64),
+        valid=np.array([[True, True, False]]),
+        obs={},
+        steps={
+            "action": np.zeros((1, 3, 2)),
+            "reward": np.ones((1, 3)),
+            "terminated": np.zeros((1, 3), bool),
+            "weight": np.ones((1, 3)),
+            "extra/grasp_penalty": np.array([[-0.1, -0.2, -0.4]]),
+            "extra/stage": np.array([[3.0, 4.0, 5.0]]),
+        },
+    )
+    batch = transitions(windows, GAMMA)
+    np.testing.assert_allclose(batch["reward"], [1.0 + GAMMA])
+    np.testing.assert_allclose(batch["extra"]["grasp_penalty"], [-0.1 - 0.2 * GAMMA])
+    np.testing.assert_allclose(batch["extra"]["stage"], [3.0])
 
 
 def test_a_return_over_whole_windows_is_the_same_as_over_cut_ones_where_both_exist(online):

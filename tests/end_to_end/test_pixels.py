@@ -302,14 +302,14 @@ def test_a_policy_file_names_its_trunk_and_evaluation_finds_it_in_the_run(tmp_pa
 
 def test_a_policy_copied_elsewhere_says_which_trunk_auto_was(tmp_path, monkeypatch):
     trunk = EXPERIMENT.agent.image.trunk
-    monkeypatch.setattr("serl.agents.image_sac.default_trunk", lambda: trunk)
+    monkeypatch.setattr("serl.agents.seeing.default_trunk", lambda: trunk)
     learner = filled(tmp_path / "run", experiment(4, trunk="auto"))
     params = jax.tree.map(np.asarray, learner.agent.policy_params(learner.state))
     learner._policies[3] = params
     learner._keep_best({"version": 3, "passed": False, "successes": 1})
     learner.run.best_policy.rename(tmp_path / "copy.safetensors")
     learner.run.trunk.rename(tmp_path / "trunk.safetensors")
-    monkeypatch.setattr("serl.agents.image_sac.default_trunk", lambda: "resnet10")
+    monkeypatch.setattr("serl.agents.seeing.default_trunk", lambda: "resnet10")
     found = load(experiment(4, trunk="auto"), tmp_path / "copy.safetensors")
     assert (found.agent.trunk_name, found.trunk) == (trunk, learner.eyes.trunk_id)
 
