@@ -76,7 +76,8 @@ class SACConfig:
 
     precision: str = "float32"
     """How the critics' hidden layers multiply, one of serl.networks.mlp.PRECISIONS: "bfloat16" is
-    faster on a CPU that has it (lscpu: avx512_bf16 or amx_bf16), slower on one that has not."""
+    faster on a CPU that has it (lscpu: avx512_bf16 or amx_bf16), slower on one that has not; "auto"
+    looks which this is."""
 
     std_kind: str = "exp"
     """One of serl.networks.policy.STD_KINDS."""

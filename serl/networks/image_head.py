@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from serl.networks import bf16
 from serl.networks.mlp import kernel_init
 from serl.networks.norm_act import NormAct
 
@@ -49,7 +50,14 @@ def _dot_general(dtype: Any) -> Callable[..., jax.Array]:
     return lambda x, kernel, *_, **__: product(x, kernel)
 
 
-PRODUCTS = {"float32": _dot_general(jnp.float32), "bfloat16": _dot_general(jnp.bfloat16)}
+_FLOAT32, _BFLOAT16 = _dot_general(jnp.float32), _dot_general(jnp.bfloat16)
+
+
+def _where_fast(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+    return (_BFLOAT16 if bf16.is_fast() else _FLOAT32)(x, kernel)
+
+
+PRODUCTS = {"float32": _FLOAT32, "bfloat16": _BFLOAT16, "auto": _where_fast}
 """By precision, as serl.networks.mlp.PRECISIONS."""
 
 

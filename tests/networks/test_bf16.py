@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from serl.networks import bf16
-from serl.networks.mlp import MLP
+from serl.networks.image_head import PRODUCTS
+from serl.networks.mlp import MLP, PRECISIONS
 
 ROUNDING = 2.0**-8
 """Largest relative error of one number rounded to bfloat16, which keeps 8 bits."""
@@ -58,3 +61,19 @@ def test_only_the_first_layer_of_an_mlp_sees_raw_numbers_and_stays_float32():
         exact, rounded = (MLP(hidden, precision=p) for p in ("float32", "bfloat16"))
         params = exact.init(jax.random.key(0), x)
         assert np.array_equal(exact.apply(params, x), rounded.apply(params, x)) == equal
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_what_the_machine_is_fast_at(monkeypatch, fast):
+    monkeypatch.setattr(bf16, "is_fast", lambda: fast)
+    x = jax.random.normal(jax.random.key(0), (7, 16))
+    for products in (PRECISIONS, PRODUCTS):
+        kernel = jax.random.normal(jax.random.key(1), (16, 5))
+        layers = {
+            name: nn.Dense(5, dot_general=products[name])
+            for name in ("auto", "float32", "bfloat16")
+        }
+        params = {"params": {"kernel": kernel, "bias": jnp.zeros(5)}}
+        got = {name: np.asarray(layer.apply(params, x)) for name, layer in layers.items()}
+        np.testing.assert_array_equal(got["auto"], got["bfloat16" if fast else "float32"])
+        assert (got["bfloat16"] != got["float32"]).any()
