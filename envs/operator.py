@@ -91,6 +91,8 @@ class Operator:
         self._had = False
         """The last step was the person's."""
         self._lost_until_s = 0.0
+        self.paused = False
+        """The arm stays where it is, whatever the hand does; words are still heard."""
         self._words: list[str] = []
         self.readings: dict[str, Reading] = {}
         """The newest reading of each device, by its name, for whoever shows them."""
@@ -153,6 +155,8 @@ class Operator:
     def __call__(self) -> Mapping[str, Hand] | None:
         """A Hand for each arm the person moves now; None when the arm is not theirs."""
         readings = self._read()
+        if self.paused:
+            return {}
         if self._had and not all(reading.live for reading in readings):
             self._taken = self._had = False
             self._lost_until_s = time.monotonic() + LOST_S
