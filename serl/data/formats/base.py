@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -142,8 +143,10 @@ DAMAGE = (
     SyntaxError,  # Pillow's word for a broken PNG
     struct.error,
     zlib.error,
+    zipfile.BadZipFile,
 )
-"""What reading damaged files can raise, in NumPy, h5py, pyarrow, PyAV and Pillow."""
+"""What reading damaged files can raise, besides what the libraries below call their own."""
+LIBRARIES = ("pyarrow", "av", "PIL", "h5py", "google")
 
 
 @contextmanager
@@ -153,7 +156,10 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except DAMAGE as error:
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if not isinstance(error, DAMAGE) and library not in LIBRARIES:
+            raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise CorruptFile(f"{path} is no {kind}, or it is damaged ({reason}).") from error
 
