@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from serl.data.features import Encode, encode_views, without_features
 from serl.data.replay import NoWindows, Replay, Windows
 from serl.errors import SpecMismatch, UserError
-from serl.types import first_difference
+from serl.types import Source, first_difference
 
 GRASP_PENALTY = "grasp_penalty"
 """The extra that only a grasp critic is paid: at most 0, summed over n steps as the reward is."""
+
+CHUNK_ACTION, CHUNK_VALID = "chunk/action", "chunk/valid"
+"""The extras that hold the actions of a chunk, (H, A), and which of them there are, (H,) bool."""
 
 Minibatches = dict[str, Any]
 """The fields of serl.agents.base.Batch; leaves (U, B, ...), `obs`, `next_obs`, `extra` by name."""
@@ -40,6 +43,8 @@ class MixedSampler:
         discount: gamma per step.
         features: cameras as kept features, bfloat16 (h, w, C); the replays were made with a layout.
         stack: T; above 1 every observation is the last T of its episode, (T, ...) oldest first.
+        chunk: H; above 1 every transition carries the next H actions of its episode (`chunks`) and
+            is itself H steps long, for a chunk is one decision.
     """
 
     def __init__(
@@ -52,12 +57,18 @@ class MixedSampler:
         *,
         features: bool = False,
         stack: int = 1,
+        chunk: int = 1,
     ) -> None:
         if not 0.0 <= demo_fraction <= 1.0:
             raise UserError(f"demo_fraction {demo_fraction}; it must lie in [0, 1].")
         if n_step < 1 or not 0.0 <= discount <= 1.0:
             raise UserError(
                 f"n_step {n_step}, discount {discount}; n_step is at least 1, discount in [0, 1]."
+            )
+        if chunk < 1 or (chunk > 1 and n_step not in (1, chunk)):
+            raise UserError(
+                f"chunk {chunk}, n_step {n_step}; chunk is at least 1, and a chunk has a return of "
+                "its own length: set n_step to 1."
             )
         specs = [without_features(r.spec) for r in (online, demos) if r is not None]
         if specs[0] != specs[-1]:
@@ -69,7 +80,8 @@ class MixedSampler:
         self.online = online
         self.demos = demos
         self.demo_fraction = demo_fraction
-        self.n_step = n_step
+        self.n_step = max(n_step, chunk)
+        self.chunk = chunk
         self.discount = discount
         self._options: dict[str, Any] = {"whole": False, "ends": True, "features": features}
         self._options["stack"] = stack if stack > 1 else None
@@ -80,6 +92,7 @@ class MixedSampler:
             "reward",
             "terminated",
             "weight",
+            *(("source",) if chunk > 1 else ()),
             *(f"extra/{a.name}" for a in spec.extras),
         )
 
@@ -119,7 +132,10 @@ class MixedSampler:
                 raise
             # the last intervention was evicted since it was counted
             return self._draw(rng, self.demos or self.online, "all", count)
-        return transitions(windows, self.discount)
+        rows = transitions(windows, self.discount)
+        if self.chunk > 1:
+            rows["extra"] |= chunks(windows, of_humans=where == "interventions")
+        return rows
 
 
 def transitions(windows: Windows, discount: float) -> Minibatches:
@@ -149,6 +165,19 @@ def transitions(windows: Windows, discount: float) -> Minibatches:
         "weight": steps["weight"][:, 0],
         "extra": {k: summed(x) if k == GRASP_PENALTY else x[:, 0] for k, x in extra.items()},
     }
+
+
+def chunks(windows: Windows, *, of_humans: bool) -> dict[str, NDArray[Any]]:
+    """The actions of N windows of H steps, and which of them there are.
+
+    They end where the episode does; `of_humans`, where the human let go as well: what the policy
+    did next is nothing to imitate. After the end an action repeats the last one.
+    """
+    valid = windows.valid
+    if of_humans:
+        human = windows.steps["source"] == Source.HUMAN
+        valid = valid & np.logical_and.accumulate(human, axis=-1)
+    return {CHUNK_ACTION: windows.steps["action"], CHUNK_VALID: valid}
 
 
 def encoded(
