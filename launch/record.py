@@ -3,6 +3,9 @@
 examples:
   serl record --task pick_cube --demos 20
   serl record pick_cube_state --demos 50 --into demos/pick_cube --all
+  serl record --task pick_cube --demos 20 --device spacemouse
+  serl record --task pick_cube --pixels --device gamepad --keys success=y,failure=a
+  serl record --task reach --device keyboard --judge person --begin ready
 """
 
 from __future__ import annotations
@@ -12,32 +15,59 @@ import threading
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launch.arguments import Parser, add_experiment, add_supervised, number
 from launch.experiments import Selection, slug
 from launch.processes import stop_on_signals
-from serl.data.demos import EpisodeMeta, load_folder, save_episode
+from launch.record_set import DemoSet, Progress
+from launch.teleop_hand import add_hand
+from serl.data.demos import EpisodeMeta
 from serl.errors import UserError
 from serl.metrics import write_status
 from serl.records import RecordBuilder, Records
-from serl.rewards.base import ENV, reward_contract, rewarded, version_number
+from serl.rewards.base import ENV, rewarded, unjudged
 from serl.seeds import Purpose, episode_seed
 from serl.types import EnvConfig, Source
 
-DEVICES = ("scripted",)
-"""Who demonstrates. 'scripted' is the task's own expert, in simulation."""
+SCRIPTED = "scripted"
+"""The task's own expert, in simulation."""
+PATIENCE_S = 30.0
+"""Time limit of an episode by hand [s]: a person takes several times as long as a script."""
 
 
 def add_arguments(parser: Parser) -> None:
     add_experiment(parser)
     parser.add_argument("--demos", type=number(int, 1), default=20, help="how many (20)")
     parser.add_argument("--into", type=Path, help="folder; default demos/<task or experiment>")
-    parser.add_argument("--device", choices=DEVICES, default="scripted", help="who demonstrates")
+    parser.add_argument(
+        "--device",
+        default=SCRIPTED,
+        help="who demonstrates: scripted (the task's expert), or a hand on spacemouse, keyboard, "
+        "gamepad ..., as KIND:ADDRESS, or one per arm as left=KIND:ADDRESS,right=...",
+    )
     parser.add_argument("--all", action="store_true", help="keep failed episodes too")
     parser.add_argument("--status", type=Path, help="keep a status file here")
+    parser.add_argument(
+        "--episode-s",
+        type=number(float, 1),
+        default=PATIENCE_S,
+        help=f"by hand: longest episode ({PATIENCE_S:g}) [s]",
+    )
+    parser.add_argument(
+        "--judge",
+        choices=("env", "person"),
+        default="env",
+        help="by hand: who says success, the env (or its learned reward), or the person's key",
+    )
+    parser.add_argument(
+        "--begin",
+        choices=("touch", "ready"),
+        help="by hand: an episode begins with the first move (touch; in simulation), or when a key "
+        "says that the scene is ready (a robot server)",
+    )
+    add_hand(parser)
     add_supervised(parser)
 
 
@@ -53,6 +83,15 @@ def run(args: Namespace) -> int:
         elif progress.line:
             print(progress.line, flush=True)
 
+    meta = EpisodeMeta(
+        experiment=_name(selection),
+        task=getattr(env_config, "task_name", ""),
+        actor=args.device,
+        details={"selection": dataclasses.asdict(selection.absolute())},
+    )
+    if args.device != SCRIPTED:
+        return _by_hand(args, selection, env_config, folder, meta, tell, stop)
+    _refuse_hand_flags(args)
     done = record(
         env_config,
         folder,
@@ -60,12 +99,7 @@ def run(args: Namespace) -> int:
         count=args.demos,
         seed=selection.seed or 0,
         keep_failed=args.all,
-        meta=EpisodeMeta(
-            experiment=_name(selection),
-            task=getattr(env_config, "task_name", ""),
-            actor=args.device,
-            details={"selection": dataclasses.asdict(selection.absolute())},
-        ),
+        meta=meta,
         on_progress=tell,
         stop=stop,
     )
@@ -73,19 +107,80 @@ def run(args: Namespace) -> int:
     return 0 if done.stored >= args.demos else 130
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far recording has come."""
+def _by_hand(
+    args: Namespace,
+    selection: Selection,
+    env_config: Any,
+    folder: Path,
+    meta: EpisodeMeta,
+    tell: Callable[[Progress], None],
+    stop: threading.Event,
+) -> int:
+    """A person demonstrates; ends with a report on the set."""
+    from launch.record_by_hand import HandRecorder
+    from launch.record_report import report
+    from launch.teleop_hand import hand_env, hand_on, make_operator
+    from launch.teleop_view import HandView
 
-    wanted: int
-    stored: int
-    successes: int
-    line: str = ""
-    """What has just happened."""
+    reward = selection.load_reward()
+    env_config = hand_env(env_config, args.backend, episode_s=args.episode_s)
+    if args.judge == "person":
+        if reward != ENV:
+            raise UserError("--judge person and --reward both say what success is; leave one out.")
+        env_config = unjudged(env_config)
+    demos = DemoSet(
+        folder, env_config, count=args.demos, reward=reward, keep_failed=args.all, meta=meta
+    )
+    tell(demos.progress)
+    if not demos.complete:
+        operator = make_operator(args, env_config, device=args.device)
+        person_judges = reward == ENV and env_config.reward == "learned"
+        if person_judges:
+            _refuse_mute(operator)
+        begin = args.begin or ("ready" if env_config.is_remote else "touch")
+        with hand_on(env_config, operator, args) as made, HandView(made, operator) as view:
+            recorder = HandRecorder(
+                rewarded(made, reward, demos.spec),
+                operator,
+                demos,
+                person_judges=person_judges,
+                begin=begin,
+                seed=selection.seed or 0,
+                view=view,
+                stop=stop,
+            )
+            recorder.run(tell if args.status is not None else lambda progress: None)
+    print(report(folder, demos.spec, control_hz=env_config.control_hz).text())
+    return 0 if demos.complete else 130
 
-    @property
-    def phase(self) -> str:
-        return f"recording demonstrations {self.stored}/{self.wanted}"
+
+def _refuse_hand_flags(args: Namespace) -> None:
+    """What a script would ignore."""
+    given = {
+        "--mode": args.mode != "always",
+        "--yaw-deg": args.yaw_deg != 0,
+        "--keys": bool(args.keys),
+        "--backend": args.backend is not None,
+        "--begin": args.begin is not None,
+        "--judge": args.judge != "env",
+        "--episode-s": args.episode_s != PATIENCE_S,
+    }
+    ignored = [flag for flag, is_given in given.items() if is_given]
+    if ignored:
+        raise UserError(
+            f"{', '.join(ignored)}: for a hand; the scripted expert has no use for it. Say which "
+            "device with --device, or leave it out."
+        )
+
+
+def _refuse_mute(operator: Any) -> None:
+    """A person who is to judge needs keys for it."""
+    missing = [word for word in ("success", "failure") if not operator.key_of(word)]
+    if missing:
+        raise UserError(
+            f"no key says {' or '.join(missing)}, and the person is to judge. Run this in a "
+            "terminal, whose keys do, or give --keys success=KEY,failure=KEY."
+        )
 
 
 def record(
@@ -94,7 +189,7 @@ def record(
     *,
     count: int,
     seed: int,
-    reward: str = "env",
+    reward: str = ENV,
     keep_failed: bool = False,
     meta: EpisodeMeta,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -110,50 +205,33 @@ def record(
 
     Raises:
         UserError: the env has no scripted expert, it fails far more often than it succeeds, or
-            another reward pays in the demonstrations that `folder` holds.
+            the folder holds demonstrations that do not belong (`DemoSet`).
     """
-    spec = env_config.spec()
-    stored, attempt, successes = _already_there(folder, spec, reward)
-    progress = Progress(wanted=count, stored=stored, successes=successes)
+    demos = DemoSet(
+        folder, env_config, count=count, reward=reward, keep_failed=keep_failed, meta=meta
+    )
     judge = "" if reward == ENV else ", and the reward with `serl classifier test`"
-    on_progress(progress)
-    if stored >= count:
-        return progress
+    on_progress(demos.progress)
+    if demos.complete:
+        return demos.progress
     with closing(env_config.make()) as made:
-        env = rewarded(made, reward, spec)
+        env = rewarded(made, reward, demos.spec)
         expert = _expert(env_config, made, seed)
-        builder = RecordBuilder(spec)
-        limit = attempt + 10 + 5 * (count - stored)
-        while progress.stored < count and not (stop is not None and stop.is_set()):
-            if attempt >= limit:
+        builder = RecordBuilder(demos.spec)
+        limit = demos.attempt + 10 + 5 * (count - demos.progress.stored)
+        while not demos.complete and not (stop is not None and stop.is_set()):
+            if demos.attempt >= limit:
                 raise UserError(
-                    f"the expert failed too often: {progress.stored} of {count} demonstrations "
-                    f"after {attempt} attempts. Check the task{judge}, or keep failures with --all."
+                    f"the expert failed too often: {demos.progress.stored} of {count} "
+                    f"demonstrations after {demos.attempt} attempts. Check the task{judge}, or "
+                    "keep failures with --all."
                 )
-            episode = episode_seed(Purpose.DEMO, seed, attempt)
-            records, info = demonstrate(env, expert, builder, attempt, episode)
+            episode = episode_seed(Purpose.DEMO, seed, demos.attempt)
+            records, info = demonstrate(env, expert, builder, demos.attempt, episode)
             success = bool(records["success"].any()) and bool(info.get("env_success", True))
-            if success or keep_failed:
-                about = dataclasses.replace(
-                    meta,
-                    seed=episode,
-                    success=success,
-                    outcome="success" if success else "failure",
-                    details={**meta.details, "attempt": attempt},
-                )
-                path = save_episode(folder, records, spec, about, keep_failures=keep_failed)
-                assert path is not None
-                progress = Progress(
-                    wanted=count,
-                    stored=progress.stored + 1,
-                    successes=progress.successes + success,
-                    line=f"{path.name}: {len(records) - 1} steps, {about.outcome}",
-                )
-            else:
-                progress = dataclasses.replace(progress, line=f"attempt {attempt} failed; not kept")
-            on_progress(progress)
-            attempt += 1
-    return progress
+            outcome = "success" if success else "failure"
+            on_progress(demos.add(records, outcome=outcome, seed=episode))
+    return demos.progress
 
 
 def demonstrate(
@@ -181,25 +259,6 @@ def demonstrate(
         )
         over = terminated or truncated
     return np.concatenate(rows), info
-
-
-def _already_there(folder: Path, spec: Any, reward: str) -> tuple[int, int, int]:
-    """Episodes stored, the next attempt's number, and successes. Damaged files are not counted.
-
-    Raises UserError for an episode that something other than `reward` paid.
-    """
-    if not folder.is_dir():
-        return 0, 0, 0
-    episodes, corrupt = load_folder(folder, spec, successes_only=False)
-    pays = 0 if reward == ENV else version_number(reward_contract(reward)["version"])
-    if any((e.records["reward_version"][1:] != pays).any() for e in episodes):
-        raise UserError(
-            f"{folder} holds demonstrations that another reward paid than {reward}. Record into "
-            "another folder with --into, or remove these."
-        )
-    attempts = [e.meta.details.get("attempt", -1) for e in episodes]
-    successes = sum(e.meta.success for e in episodes)
-    return len(episodes), max(attempts, default=-1) + 1 + len(corrupt), successes
 
 
 EXPERT_NOISE = 0.1
