@@ -1,4 +1,4 @@
-"""Check this machine, one line each with what to do; or the way to a learner, or a robot server.
+"""Check this machine, one line each with what to do; or the way to a learner, a robot, a device.
 
 examples:
   serl doctor
@@ -6,6 +6,7 @@ examples:
   serl doctor pick_cube_state --learner gpu.lan:5488 --token-file token --tls-ca ca.pem
   serl doctor --robot 127.0.0.1:5600
   serl doctor --robot robot.lan:5600 --move --token-file token --tls-ca ca.pem
+  serl doctor --device spacemouse
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ def add_arguments(parser: Parser) -> None:
     add_experiment(parser)
     parser.add_argument("--learner", type=address, metavar="HOST:PORT", help="check the way there")
     parser.add_argument("--robot", metavar="HOST:PORT", help="check a robot server and its arms")
+    parser.add_argument(
+        "--device", metavar="KIND[:ADDRESS]", help="check an input device: each axis, each way"
+    )
     parser.add_argument("--no-push", action="store_true", help="do not ask to push the arm")
     parser.add_argument("--move", action="store_true", help="close and open the gripper")
     parser.add_argument("--spool", type=Path, default=RUNS, help="where an actor would spool")
@@ -77,7 +81,11 @@ def _checks(args: Namespace) -> Iterable[Check]:
         yield from checks(args)
     if args.learner:
         yield from _learner(args)
-    if not args.robot and not args.learner:
+    if args.device:
+        from launch.doctor_device import checks
+
+        yield from checks(args)
+    if not args.robot and not args.learner and not args.device:
         yield from (check() for check in CHECKS)
 
 
