@@ -83,6 +83,13 @@ def _grippers() -> list[str]:
     return GRIPPERS.names()
 
 
+def _formats() -> list[str]:
+    from serl.data.formats.base import FORMATS
+
+    width = max(map(len, FORMATS.names()))
+    return [f"{name:<{width}}  {FORMATS.get(name).about}" for name in FORMATS]
+
+
 def _weights() -> list[str]:
     from launch.weights import lines
 
@@ -109,6 +116,7 @@ KINDS: dict[str, Callable[[], list[str]]] = {
     "devices": _devices,
     "backends": _backends,
     "grippers": _grippers,
+    "formats": _formats,
     "examples": examples,
     "runs": _runs,
 }

@@ -20,7 +20,7 @@ import numpy as np
 from serl.data.formats import hdf5
 from serl.data.formats.base import FORMATS, PARTS, Arrays, Options, Steps, need, reading
 from serl.data.formats.pictures import decoded
-from serl.data.formats.steps import as_actions, flat_names, plain_name, plain_names
+from serl.data.formats.steps import as_actions, flat_names, plain_name, plain_names, rate_of
 from serl.types import ArraySpec, Spec
 
 KIND = "Minari set"
@@ -125,7 +125,7 @@ def _read_episode(episode: Any, jpeg: bool) -> Steps:
         fields=ours[2] if ours else {},
         spec=ours[0] if ours else None,
         meta=ours[1] if ours else None,
-        control_hz=_rate(ours),
+        control_hz=rate_of(ours[1]) if ours else None,
         notes=notes,
     )
 
@@ -151,10 +151,6 @@ def _is_jpeg(data: Any) -> bool:
     """Rows of bytes of a JPEG, all of one length or not."""
     rows = data.dtype == object or (data.dtype == np.uint8 and data.ndim == 2)
     return bool(rows and len(data) and bytes(data[0][:2]) == b"\xff\xd8")
-
-
-def _rate(ours: tuple[Any, Any, Any] | None) -> float | None:
-    return None if ours is None or ours[1] is None else ours[1].details.get("control_hz")
 
 
 def _box(array: ArraySpec) -> dict[str, Any]:

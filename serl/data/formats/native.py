@@ -20,7 +20,7 @@ from serl.data.demos import (
     load_episode,
     save_episode,
 )
-from serl.data.formats.steps import RATE
+from serl.data.formats.steps import rate_of
 from serl.data.records import Records
 from serl.errors import CorruptFile, SpecMismatch, UserError
 from serl.types import Spec, first_difference
@@ -51,9 +51,8 @@ class DemoSet:
     @property
     def control_hz(self) -> float | None:
         """Its control rate, where every episode says the same."""
-        rates = {header.meta.details.get(RATE) for header in self.headers}
-        rate = rates.pop() if len(rates) == 1 else None
-        return None if rate is None else float(rate)
+        rates = {rate_of(header.meta) for header in self.headers}
+        return rates.pop() if len(rates) == 1 else None
 
     def __len__(self) -> int:
         return len(self.headers)

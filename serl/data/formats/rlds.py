@@ -29,6 +29,7 @@ from serl.data.formats.steps import (
     flat_names,
     header_json,
     plain_names,
+    rate_of,
     read_header,
 )
 from serl.data.formats.tfrecord import example_class, read_examples, write_example
@@ -168,7 +169,7 @@ def _read_episode(found: Any, told: dict[str, Leaf]) -> Steps:
         fields={} if ours is None else _fields(get, ours[0]),
         spec=None if ours is None else ours[0],
         meta=None if ours is None else ours[1],
-        control_hz=ours[1].details.get("control_hz") if ours is not None and ours[1] else None,
+        control_hz=rate_of(ours[1]) if ours else None,
         notes=notes + more,
     )
 

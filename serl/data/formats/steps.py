@@ -19,8 +19,16 @@ from serl.types import ArraySpec, Source, Spec, first_difference, record_dtype
 
 STEP_FIELDS = ("action", "reward", "terminated", "truncated", "success")
 KEYS = ("episode", "index")
-RATE = "control_hz"
-"""Where an episode's details have its control rate [Hz]."""
+RATE, SHARED = "control_hz", "shared"
+"""Where an episode's details have its control rate [Hz]: by itself, or in what a recorder's whole
+set has in common."""
+
+
+def rate_of(meta: EpisodeMeta | None) -> float | None:
+    """The control rate that an episode says it was recorded at."""
+    details = {} if meta is None else meta.details
+    rate = details.get(RATE, details.get(SHARED, {}).get(RATE))
+    return None if rate is None else float(rate)
 
 
 def steps_of(episode: Episode) -> Steps:
@@ -38,7 +46,7 @@ def steps_of(episode: Episode) -> Steps:
         fields={name: rows[name] for name in field_names(rows.dtype) if name not in done},
         spec=episode.spec,
         meta=episode.meta,
-        control_hz=episode.meta.details.get(RATE),
+        control_hz=rate_of(episode.meta),
     )
 
 
