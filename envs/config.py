@@ -169,6 +169,8 @@ class RobotEnvConfig:
         "video_px",
         "camera_devices",
         "frame_limit_s",
+        "scene_ready",
+        "ask_at_reset",
     )
     """Fields that do not change what is learned: not part of the contract."""
 
@@ -206,6 +208,12 @@ class RobotEnvConfig:
     joint_reset_every: int = 0
     """Real arms: before every this many-th episode the joints go home, which undoes the drift of
     the elbow; 0 is never."""
+    scene_ready: bool = False
+    """Before an episode the arm stays where the last one ended until a person says the scene is
+    ready: their hands are then out of its way."""
+    ask_at_reset: str = ""
+    """What a person is asked to do once the arm is at its start ('Put the part into the gripper.');
+    it is held there until they say ready. Empty: nothing."""
     reward: str = "sparse"
     """One of the task's own; 'pose': success is `pose_goal`, whatever the task; 'learned': the
     task's success neither pays nor ends an episode, for `serl.rewards` judges from outside."""

@@ -27,7 +27,7 @@ from envs.motion import JointMove, StartMove
 from envs.pace import Pace
 from envs.pose_reward import PoseReward
 from envs.tasks.base import Outcome, Task, View
-from envs.waiting import Waiter
+from envs.waiting import LOOK_EVERY_S, Waiter
 from robot_servers.backends.base import Backend
 from robot_servers.control import se3
 from robot_servers.errors import CommandRefused, RobotFault, StaleState
@@ -79,7 +79,12 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         self.backend = backend or make_backend(config)
         self.backend.connect()
         self.waiter = Waiter()
+        self.gates: list[Callable[[], str]] = []
+        """Asked before each episode: why it may not begin yet, "" when it may. A person's stop."""
         self.pace = Pace(config.period_s)
+        self.asks: Callable[[str], Callable[[], bool]] | None = None
+        """Whoever runs the loop, where a person is there: shown what to do, it returns what tells
+        whether they have said that it is done."""
         self.episodes = 0
         """Resets so far."""
         self._pose_reward = PoseReward(config.pose_goal) if config.pose_goal else None
@@ -118,10 +123,14 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         objects = self.task.place(rng)
         starts = {arm.name: self._start_pose(arm, rng) for arm in self.config.arms}
         self._await_arms()
+        if self.config.scene_ready:
+            self._ask("Is the scene ready?")
         while (trouble := self._attempt(lambda: self._start(objects, starts))) is not None:
             self._wait_out(trouble)
         self.episodes += 1
         self.references = starts
+        if self.config.ask_at_reset:
+            self._ask(self.config.ask_at_reset)
         self.outcome = self._task_says(begun=True)
         while lost := self._look():  # a camera is told of, and waited for
             self.waiter.a_while(lost)
@@ -168,6 +177,40 @@ class RobotEnv(gymnasium.Env[Any, Any]):
         pace = self.pace.metrics() if self.config.is_realtime else {}
         return {**pace, **self.cameras.metrics()}
 
+    def hold(self, reason: Callable[[], str]) -> float:
+        """Keep the arms where they are while there is a reason; the seconds it took.
+
+        It is no step: nothing is measured, and no time of the episode passes. A simulator in
+        lockstep stands still; in real time the last targets are commanded, period by period.
+
+        Raises Interrupted when told to stop meanwhile.
+        """
+        held_s = self.waiter.until_clear(reason, meanwhile=self._stay)
+        self.pace.begin(time.monotonic_ns())
+        return held_s
+
+    def _stay(self) -> None:
+        """One period at the same place; an arm in fault is the next step's, or reset's."""
+        if not self.config.is_realtime or not self.references:
+            time.sleep(LOOK_EVERY_S)
+            return
+        commands = {
+            name: ArmCommand(target=CartesianTarget(T_base_tcp=T))
+            for name, T in self.references.items()
+        }
+        if self._attempt(lambda: self._period(commands)) is not None:
+            time.sleep(LOOK_EVERY_S)
+
+    def _ask(self, what: str) -> None:
+        """Hold until a person has done what they are asked. Raises UserError where nobody is."""
+        if self.asks is None:
+            raise UserError(
+                f"the task asks a person at each reset ({what!r}), and nobody is there: give "
+                "--device, or leave env.scene_ready and env.ask_at_reset out."
+            )
+        done = self.asks(what)
+        self.hold(lambda: "" if done() else what)
+
     def _period(self, commands: Mapping[str, ArmCommand]) -> None:
         """Command, and one control period; while no state comes the episode pauses, and the arm
         holds."""
@@ -201,7 +244,12 @@ class RobotEnv(gymnasium.Env[Any, Any]):
 
     def _await_arms(self) -> None:
         """Wait until every arm has a fresh state, none is in fault, and every camera shows."""
-        self.waiter.until_clear(lambda: self._trouble(faults=True) or self.cameras.trouble())
+        self.waiter.until_clear(
+            lambda: self._trouble(faults=True) or self.cameras.trouble() or self._closed_gate()
+        )
+
+    def _closed_gate(self) -> str:
+        return next(filter(None, (gate() for gate in self.gates)), "")
 
     def _trouble(self, *, faults: bool) -> str:
         """Why no episode can go on: no fresh state or, if asked, a fault; else "", and the states

@@ -30,11 +30,17 @@ class Waiter:
         end_s = time.monotonic() + AGAIN_S
         self.until_clear(lambda: reason if time.monotonic() < end_s else "")
 
-    def until_clear(self, reason: Callable[[], str]) -> float:
+    def until_clear(
+        self, reason: Callable[[], str], meanwhile: Callable[[], None] | None = None
+    ) -> float:
         """Wait while `reason()` is not empty; the seconds it took.
+
+        Args:
+            meanwhile: done again and again instead of sleeping; it takes its time.
 
         Raises Interrupted when told to stop.
         """
+        meanwhile = meanwhile or (lambda: time.sleep(LOOK_EVERY_S))
         begun, said_s = time.monotonic(), -SAY_EVERY_S
         while what := reason():
             waited_s = time.monotonic() - begun
@@ -44,7 +50,7 @@ class Waiter:
             self.on_wait(what)
             if self.interrupted():
                 raise Interrupted(f"stopped while waiting: {what}")
-            time.sleep(LOOK_EVERY_S)
+            meanwhile()
         if said_s >= 0:
             self.on_wait("")
             log.warning("going on after %.1f s", time.monotonic() - begun)

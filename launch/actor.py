@@ -7,6 +7,7 @@ examples:
   serl actor pick_cube_state --learner-address 127.0.0.1:5488
   serl actor pick_cube_state --learner-address gpu.lan:5488 --token-file token --tls-ca ca.pem
   serl actor pick_cube_state --learner-address gpu.lan:5488 --no-evaluate
+  serl actor pick_cube_state --device spacemouse --mode touch
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from launch.arguments import (
     add_supervised,
     address,
 )
+from launch.attending import add_person, attended
 from launch.connection import client_security
 from launch.experiments import need
 from launch.processes import UNFINISHED, stop_on_signals
@@ -46,6 +48,7 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="only collect: with several actors, one runs the gates and the final test",
     )
+    add_person(parser)
     add_security(parser, server=False)
     add_supervised(parser)
 
@@ -55,9 +58,13 @@ def run(args: Namespace) -> int:
     supervised = args.watch_fd is not None
     folder, experiment = run_of_process("actor", args)
     actor = need("serl.actor", "learner")
-    with StatusTeller(folder.status_path("actor"), quiet=supervised) as teller:
+    with (
+        StatusTeller(folder.status_path("actor"), quiet=supervised) as teller,
+        attended(args, experiment) as (experiment, operator),
+    ):
         done = actor.run_actor(
             experiment,
+            operator=operator,
             run_dir=folder.path,
             learner_address=args.learner_address,
             rpc=client_security(args),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from launch.arguments import Parser, add_experiment, add_run, number
+from launch.attending import add_person, person_words
 from launch.experiments import Selection
 from launch.session import Options, Session
 
@@ -24,6 +25,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--demos", type=number(int, 0, 10_000), help="how many to record; default the experiment's"
     )
+    add_person(parser)
 
 
 def run(args: Namespace) -> int:
@@ -39,5 +41,6 @@ def run(args: Namespace) -> int:
         run_dir=args.run_dir,
         resume=args.resume,
         wandb=args.wandb,
+        person=person_words(args),
     )
     return session.carry_out()

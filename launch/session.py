@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.attending import without_terminal
 from launch.experiments import Selection
 from launch.live import LiveView
 from launch.ports import free_port
@@ -72,6 +73,8 @@ class Session:
     experiment: Experiment
     options: Options
     wandb: bool = False
+    person: tuple[str, ...] = ()
+    """Words for the actor: who stands beside it."""
 
     @staticmethod
     def open(
@@ -82,6 +85,7 @@ class Session:
         run_dir: Path | None,
         resume: bool,
         wandb: bool,
+        person: tuple[str, ...] = (),
     ) -> Session:
         """A new run, or one that goes on as it was started, with the settings given now on top."""
         run, selection, experiment = enter(
@@ -90,7 +94,12 @@ class Session:
         if resume:
             options = Options.from_json(run.about["options"]).gone_on_with(options)
         return Session(
-            run=run, selection=selection, experiment=experiment, options=options, wandb=wandb
+            run=run,
+            selection=selection,
+            experiment=experiment,
+            options=options,
+            wandb=wandb,
+            person=person,
         )
 
     def carry_out(self) -> int:
@@ -120,6 +129,7 @@ class Session:
     def how_to_resume(self) -> str:
         """The command line that goes on; the folder knows the rest."""
         words = [*as_invoked(), self.run.about["verb"], "--run-dir", str(self.run.path), "--resume"]
+        words += without_terminal(self.person)
         return shlex.join([*words, *(["--wandb"] if self.wandb else [])])
 
     def _train(self, asked: Interrupts) -> None:
@@ -146,7 +156,7 @@ class Session:
         chosen = self.selection.argv()
         common = ["--run-dir", self.run.path, *(["--wandb"] if self.wandb else [])]
         learner = serl("learner", *chosen, *common, "--bind", address)
-        actor = serl("actor", *chosen, *common, "--learner-address", address)
+        actor = serl("actor", *chosen, *common, "--learner-address", address, *self.person)
         start = self.options
         if start.record:
             learner += ["--demos", str(self.run.demos), "--demos-expected", str(start.record)]

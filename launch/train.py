@@ -4,6 +4,7 @@ examples:
   serl train pick_cube_state --demos demos/pick_cube
   serl train --env Pendulum-v1 --budget.env-steps 20000
   serl train pick_cube_state --init-from runs/pick_cube_state/2026-11-20_12-00-00 --with-data
+  serl train pick_cube_state --demos demos/pick_cube --device spacemouse
   serl train pick_cube_state --resume
 """
 
@@ -14,6 +15,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from launch.arguments import Parser, add_experiment, add_run
+from launch.attending import add_person, person_words
 from launch.experiments import Selection
 from launch.runs import find_run
 from launch.session import Options, Session
@@ -25,6 +27,7 @@ def add_arguments(parser: Parser) -> None:
     add_experiment(parser)
     add_run(parser)
     add_data(parser)
+    add_person(parser)
 
 
 def add_data(parser: Parser) -> None:
@@ -72,6 +75,7 @@ def run(args: Namespace) -> int:
         run_dir=args.run_dir,
         resume=args.resume,
         wandb=args.wandb,
+        person=person_words(args),
     )
     if not (args.resume or args.demos or args.with_data):
         warn_without_demos(session.experiment)

@@ -3,7 +3,8 @@
 One loop in the main thread. A record is in the spool before the next action is chosen; the
 network never holds up the arm. Newer policies are taken up here, at a step or an episode boundary.
 When recent episodes are good the actor freezes its policy, evaluates it, and on passing runs the
-final test: evaluation steps never reach the channel.
+final test: evaluation steps never reach the channel. A person may stand beside it: their steps are
+stored as theirs, and what they say is done (serl.attendance).
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from serl.attendance import Attendance
 from serl.channel.client import ChannelClient
 from serl.channel.probe import trunk_name
 from serl.checkpoint import load_policy, save_policy
-from serl.errors import Interrupted
+from serl.data.records import Label
+from serl.errors import Interrupted, UserError
 from serl.evaluation import EpisodeResult, EvaluationResult, evaluate
 from serl.experiment import Experiment
 from serl.gates import SuccessWindow
 from serl.metrics import MetricsWriter
+from serl.person import Operator, Person
 from serl.pixels import images
 from serl.policy import PolicyInHand
 from serl.records import RecordBuilder
@@ -33,6 +37,7 @@ from serl.run_folder import RunFolder
 from serl.seeds import Purpose, episode_seed
 from serl.sight import Seen, image_config, own_trunk, with_trunk
 from serl.stop import FINISHED
+from serl.tally import Tally
 from serl.timing import Rate
 from serl.types import Source
 
@@ -50,6 +55,7 @@ class Actor:
         learner_address: 'host:port'.
         rpc: token, tls and insecure_lan of the channel (serl.rpc).
         evaluate: whether this actor runs gates and the final test; one actor of a run does.
+        operator: who may take the arm over and say how it went, devices open; None for nobody.
         on_status: told the state of things about twice a second.
         stop: set from outside to end cleanly after the current step.
     """
@@ -62,6 +68,7 @@ class Actor:
         learner_address: str,
         rpc: dict[str, Any] | None = None,
         evaluate: bool = True,
+        operator: Operator | None = None,
         wandb: bool = False,
         on_status: Callable[[dict[str, Any]], None] | None = None,
         stop: threading.Event | None = None,
@@ -73,9 +80,15 @@ class Actor:
         self._on_status = on_status or (lambda status: None)
         self._next_status = 0.0
         self.phase = "starting"
+        self._before_wait = ""
+        """The phase to go back to when a wait is over."""
         self.spec = experiment.env.spec()
         rpc = rpc or {}
-        self.env = rewarded(experiment.env.make(), experiment.reward, self.spec)
+        self.control_hz = getattr(experiment.env, "control_hz", None)
+        person = self._person(operator)
+        with_hand: dict[str, Any] = {} if person is None else {"intervention": person}
+        made = experiment.env.make(**with_hand)
+        self.env = rewarded(made, experiment.reward, self.spec, person)
         self.agent = self._agent(learner_address, rpc)
         record_spec = getattr(self.agent, "record_spec", self.spec)
         self.records = RecordBuilder(record_spec)
@@ -84,6 +97,8 @@ class Actor:
         self.episodes = 0
         self.interruptions = 0
         """Episodes that the env broke off, by an arm's fault for instance."""
+        self.attendance = Attendance(person, self.env, self.stop, judged=experiment.reward != "env")
+        """The person beside the arm, if there is one, and what they ask for."""
         self.evaluation_done = self.evaluation_total = 0
         self._restore()
         self.client = ChannelClient(
@@ -107,6 +122,18 @@ class Actor:
         draws = np.random.SeedSequence([3, experiment.seed, actor, self.env_steps])
         self.env.action_space.seed(int(draws.generate_state(1)[0]))
         self._rate = Rate()
+
+    def _person(self, operator: Operator | None) -> Person | None:
+        """The operator, with what the experiment says of late verdicts."""
+        if operator is None:
+            return None
+        if not hasattr(self.experiment.env, "arms"):
+            raise UserError(
+                f"{type(self.experiment.env).__name__} has no arm that a hand could take over; "
+                "leave --device out."
+            )
+        late_s = self.experiment.actor.late_label_s
+        return Person(operator, late_steps=round(late_s * (self.control_hz or 0)))
 
     def _agent(self, learner_address: str, rpc: dict[str, Any]) -> Any:
         """The agent; where its trunk is "auto", the learner's machine decides which that is, and a
@@ -191,69 +218,88 @@ class Actor:
         self.policy.begin()
         seen = self.policy.see(obs)
         self.client.send(self.records.first(episode, obs, info, seen.extras))
-        total, steps, over, success = 0.0, 0, False, False
-        true: bool | None = None
+        tally, over, record = Tally(), False, None
+        self._relabel(self.attendance.begins())
         if self.experiment.actor.apply_params == "episode":
             self.policy.take(self.client)
         while not over:
-            if not self._wait_for_credit():
+            if not self._wait_for_credit() or not self._wait_for_someone():
                 return
             if self.experiment.actor.apply_params == "step":
                 self.policy.take(self.client)
             action, source = self._choose(seen)
             obs, reward, terminated, truncated, info = self.env.step(action)
             seen = self.policy.see(obs)
-            self.client.send(
-                self.records.step(
-                    action=action,
-                    obs=obs,
-                    reward=float(reward),
-                    terminated=terminated,
-                    truncated=truncated,
-                    info=info,
-                    source=source,
-                    policy_version=self.policy.version,
-                    seen=seen.extras,
-                )
+            record = self.records.step(
+                action=action,
+                obs=obs,
+                reward=float(reward),
+                terminated=terminated,
+                truncated=truncated,
+                info=info,
+                source=source,
+                policy_version=self.policy.version,
+                seen=seen.extras,
             )
-            total += float(reward)
-            steps += 1
+            self.client.send(record)
+            tally.add(float(reward), info)
             self.env_steps += 1
             self._rate.add(1)
-            success = success or bool(info.get("success", False))
-            if info.get("env_success") is not None:
-                true = bool(true) or bool(info["env_success"])
             over = terminated or truncated
             self._status()
+            self._relabel(self.attendance.after_step())
+            if self.attendance.given_up:
+                self._interrupted("the person asked for another episode")
+                return
             if self.stop.is_set():
                 return
         if info.get("interrupted"):
             self._interrupted(str(info["interrupted"]))
         else:
-            self._ended(steps, total, success, true)
+            self.attendance.ends(record, info)
+            self._ended(tally)
 
     def _interrupted(self, reason: str) -> None:
-        """The env broke the episode off: its steps are kept, but it counts neither way."""
+        """The env, or a person, broke the episode off: its steps are kept, but it counts neither
+        way."""
         self.interruptions += 1
+        self.attendance.ends()
         self.metrics.log(self.env_steps, {"episode/interruptions": self.interruptions})
         self.client.report("interrupted", {"reason": reason})
         self._save_state()
 
     def _choose(self, seen: Seen) -> tuple[np.ndarray, Source]:
-        explores = self.env_steps < self.experiment.actor.random_steps
-        if explores or self.policy.version < 0 or seen.blind:
+        if self._nobody:
+            return self.env.get_wrapper_attr("rest")(), Source.SCRIPTED
+        if self._explores or self.policy.version < 0 or seen.blind:
             return self.env.action_space.sample(), Source.RANDOM
         return self.policy.act(seen.obs, deterministic=False), Source.POLICY
 
-    def _ended(self, steps: int, total: float, success: bool, true: bool | None) -> None:
-        """Count an episode; `true` is the task's own success, where a learned reward judges."""
+    @property
+    def _explores(self) -> bool:
+        return self.env_steps < self.experiment.actor.random_steps
+
+    @property
+    def _nobody(self) -> bool:
+        """Only a person may move the arm now, and one is there."""
+        return self.attendance.attended and self.policy.version < 0 and not self._explores
+
+    def _relabel(self, label: Label | None) -> None:
+        """The last episode ended otherwise than it was stored: a person has said so late."""
+        if label is None:
+            return
+        self.client.relabel(label)
+        self.window.correct(label.success and self.attendance.last_was_alone)
+        self.metrics.log(self.env_steps, {"episode/late_success": float(label.success)})
+        self._save_state()
+
+    def _ended(self, tally: Tally) -> None:
+        """Count an episode. Only one that nobody touched counts towards a gate as a success."""
         self.episodes += 1
-        self.window.add(success)
+        self.window.add(tally.success and tally.alone)
         values = {
-            "episode/return": total,
-            "episode/steps": steps,
-            "episode/success": float(success),
-            **({} if true is None else {"episode/true_success": float(true)}),
+            **tally.metrics(self.control_hz),
+            **self.attendance.count(tally),
             "episode/success_last_20": self.window.successes / max(1, len(self.window.recent)),
             "policy/version": self.policy.version,
             "policy/age_s": self.policy.age_s,
@@ -347,6 +393,7 @@ class Actor:
             "why": why,
             "env_steps": self.env_steps,
             "finished_wall_s": time.time(),
+            **self.attendance.totals(),
             **result.to_json(),
         }
         self.run.write(self.run.evaluation, outcome)
@@ -368,14 +415,16 @@ class Actor:
             self._status()
 
         self.evaluation_done, self.evaluation_total = 0, len(seeds)
-        result = evaluate(
-            lambda obs: self.policy.choose(obs, deterministic=True),
-            self.env,
-            seeds,
-            on_episode=on_episode,
-            on_reset=self.policy.begin,
-            should_stop=lambda: self.stop.is_set() or failures > failures_allowed,
-        )
+        with self.attendance.of_a_test() as heed:
+            result = evaluate(
+                lambda obs: self.policy.choose(obs, deterministic=True),
+                self.env,
+                seeds,
+                on_episode=on_episode,
+                on_step=heed,
+                on_reset=self.policy.begin,
+                should_stop=lambda: self.stop.is_set() or failures > failures_allowed,
+            )
         self.evaluation_total = 0
         return result
 
@@ -385,19 +434,31 @@ class Actor:
         """Random steps need no learner; a policy does."""
         self.phase = f"waiting for the learner at {self.client.address}"
         self._status(force=True)
-        explores = self.env_steps < self.experiment.actor.random_steps
-        self.client.connect(wait=not explores, stop=self.stop)
+        waits = not self._explores and not self.attendance.attended
+        self.client.connect(wait=waits, stop=self.stop)
 
     def _wait_for_policy(self) -> None:
-        """Without a policy of this run the arm does not move, unless random steps are due."""
+        """Without a policy of this run the arm does not move, unless random steps are due or a
+        person takes it."""
         while not self.policy.take(self.client) and self.policy.version < 0:
-            if self.env_steps < self.experiment.actor.random_steps:
-                return
-            if self._should_end():
+            if self._explores or self._should_end() or self.attendance.moves():
                 return
             self.phase = "waiting for the learner's first policy"
             self._status()
             self.client.wait_for_params(timeout_s=0.2)
+
+    def _wait_for_someone(self) -> bool:
+        """Hold while there is no policy and no hand moves; False when it is time to end."""
+        if not self._nobody:
+            return True
+
+        def reason() -> str:
+            known = self.policy.take(self.client)
+            over = known or self._should_end() or self.attendance.moves()
+            return "" if over else "for the learner's first policy, or a hand on the device"
+
+        self.env.unwrapped.hold(reason)
+        return not self._should_end()
 
     def _wait_for_credit(self) -> bool:
         """In lockstep, wait while the learner is behind; False when it is time to end."""
@@ -425,7 +486,10 @@ class Actor:
 
     def _env_waits(self, reason: str) -> None:
         """The env waits for something outside the program; empty: no longer."""
-        self.phase = f"waiting: {reason}" if reason else "training"
+        if reason and not self._before_wait:
+            self._before_wait = self.phase
+        self.phase = f"waiting: {reason}" if reason else self._before_wait or self.phase
+        self._before_wait = self._before_wait if reason else ""
         self._status()
 
     # Bookkeeping.
@@ -449,6 +513,7 @@ class Actor:
             "evaluation_done": self.evaluation_done if self.evaluation_total else None,
             "evaluation_total": self.evaluation_total or None,
             "gates": self.window.gates_run,
+            **self.attendance.status(),
         }
 
     def _status(self, force: bool = False) -> None:
@@ -464,6 +529,7 @@ class Actor:
                 "env_steps": self.env_steps,
                 "episodes": self.episodes,
                 "window": self.window.state(),
+                "interventions": self.attendance.interventions.state(),
             },
         )
 
@@ -472,6 +538,7 @@ class Actor:
             state = self.run.read(self.run.actor_state)
             self.env_steps, self.episodes = state["env_steps"], state["episodes"]
             self.window.restore(state["window"])
+            self.attendance.interventions.restore(state.get("interventions", {}))
 
     def _close(self) -> None:
         self.client.close()

@@ -62,9 +62,12 @@ class ActorConfig:
     cameras and trunk "auto" a new actor waits for its learner all the same, to see as it does."""
     apply_params: str = "step"
     """'step' or 'episode': when a newer policy is taken up, always in the actor's own thread."""
+    late_label_s: float = 1.0
+    """A verdict that a person gives up to this long into the next episode is still about the one
+    before, whose stored last step is then relabelled [s]."""
 
     def __post_init__(self) -> None:
-        _refuse_outside("actor", self, random_steps=(0, None))
+        _refuse_outside("actor", self, random_steps=(0, None), late_label_s=(0, 60))
         if self.apply_params not in ("step", "episode"):
             raise UserError(f"actor.apply_params {self.apply_params!r}: it is 'step' or 'episode'.")
 

@@ -32,6 +32,11 @@ class SuccessWindow:
         self.recent.append(success)
         self._episodes += 1
 
+    def correct(self, success: bool) -> None:
+        """The last episode ended otherwise than it was counted."""
+        if self.recent:
+            self.recent[-1] = success
+
     @property
     def successes(self) -> int:
         return sum(self.recent)

@@ -27,6 +27,7 @@ from serl.data.demos import load_folder, load_into
 from serl.data.limiter import RatioLimiter
 from serl.data.mixing import MixedSampler
 from serl.data.prefetch import Prefetch
+from serl.data.records import Label
 from serl.data.replay import Replay
 from serl.errors import UserError
 from serl.experiment import Experiment
@@ -200,6 +201,10 @@ class Learner:
     def _on_ready(self, steps: int) -> None:
         """So many more env steps can be sampled: committed, and their frames encoded."""
         self.limiter.on_steps(steps)
+
+    def relabel(self, actor_id: str, label: Label) -> bool:
+        """Correct the end of an episode; False when it is no longer kept."""
+        return self.replay.relabel(actor_id, label)
 
     def high_water(self, actor_id: str) -> tuple[int, int] | None:
         """The newest committed (episode, index) of an actor."""

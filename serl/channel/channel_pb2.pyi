@@ -125,6 +125,26 @@ class TrunkReply(_message.Message):
     size: int
     def __init__(self, chunk: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
 
+class RelabelRequest(_message.Message):
+    __slots__ = ("last", "reward", "success", "terminated", "number")
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    REWARD_FIELD_NUMBER: _ClassVar[int]
+    SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    TERMINATED_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    last: Key
+    reward: float
+    success: bool
+    terminated: bool
+    number: int
+    def __init__(self, last: _Optional[_Union[Key, _Mapping]] = ..., reward: _Optional[float] = ..., success: bool = ..., terminated: bool = ..., number: _Optional[int] = ...) -> None: ...
+
+class RelabelReply(_message.Message):
+    __slots__ = ("kept",)
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    kept: bool
+    def __init__(self, kept: bool = ...) -> None: ...
+
 class ReportRequest(_message.Message):
     __slots__ = ("number", "kind", "data_json", "stamp_wall_ns")
     NUMBER_FIELD_NUMBER: _ClassVar[int]

@@ -34,6 +34,11 @@ class LearnerStub(object):
                 request_serializer=serl_dot_channel_dot_channel__pb2.TrunkRequest.SerializeToString,
                 response_deserializer=serl_dot_channel_dot_channel__pb2.TrunkReply.FromString,
                 )
+        self.Relabel = channel.unary_unary(
+                '/serl.channel.Learner/Relabel',
+                request_serializer=serl_dot_channel_dot_channel__pb2.RelabelRequest.SerializeToString,
+                response_deserializer=serl_dot_channel_dot_channel__pb2.RelabelReply.FromString,
+                )
         self.Report = channel.unary_unary(
                 '/serl.channel.Learner/Report',
                 request_serializer=serl_dot_channel_dot_channel__pb2.ReportRequest.SerializeToString,
@@ -78,6 +83,14 @@ class LearnerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Relabel(self, request, context):
+        """A person has judged an episode after its end: what its last record is to say. Answered once that
+        is on the learner's disk; the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Report(self, request, context):
         """One event or one set of metrics of the actor.
         """
@@ -114,6 +127,11 @@ def add_LearnerServicer_to_server(servicer, server):
                     servicer.Trunk,
                     request_deserializer=serl_dot_channel_dot_channel__pb2.TrunkRequest.FromString,
                     response_serializer=serl_dot_channel_dot_channel__pb2.TrunkReply.SerializeToString,
+            ),
+            'Relabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Relabel,
+                    request_deserializer=serl_dot_channel_dot_channel__pb2.RelabelRequest.FromString,
+                    response_serializer=serl_dot_channel_dot_channel__pb2.RelabelReply.SerializeToString,
             ),
             'Report': grpc.unary_unary_rpc_method_handler(
                     servicer.Report,
@@ -200,6 +218,23 @@ class Learner(object):
         return grpc.experimental.unary_stream(request, target, '/serl.channel.Learner/Trunk',
             serl_dot_channel_dot_channel__pb2.TrunkRequest.SerializeToString,
             serl_dot_channel_dot_channel__pb2.TrunkReply.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Relabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/serl.channel.Learner/Relabel',
+            serl_dot_channel_dot_channel__pb2.RelabelRequest.SerializeToString,
+            serl_dot_channel_dot_channel__pb2.RelabelReply.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

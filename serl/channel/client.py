@@ -36,7 +36,9 @@ from serl.channel.codec import (
     pack_report,
     unpack_params,
 )
+from serl.channel.labels import PendingLabels
 from serl.channel.spool import Spool
+from serl.data.records import Label
 from serl.errors import CorruptFile, SpecMismatch, UserError
 from serl.rpc import MIB, Limits, Tls, dial, explain
 from serl.types import Spec, canonical_json, contract_hash, first_difference, record_dtype
@@ -119,6 +121,11 @@ class ChannelClient:
         )
         self._stub = pb_grpc.LearnerStub(self._channel)
         self.spool = Spool(spool_dir, self.record_dtype.itemsize, limit_bytes=spool_limit_bytes)
+        try:
+            self.labels = PendingLabels(self.spool.directory)
+        except BaseException:
+            self.spool.close()
+            raise
         self._changed = threading.Condition()
         self._link: _Link | None = None
         self._calls: dict[str, Any] = {}
@@ -193,6 +200,7 @@ class ChannelClient:
                 ("channel-steps", self._run_session),
                 ("channel-params", self._run_params),
                 ("channel-reports", self._run_reports),
+                ("channel-labels", self._run_labels),
             ):
                 thread = threading.Thread(
                     target=self._guarded, args=(body,), name=name, daemon=True
@@ -279,9 +287,14 @@ class ChannelClient:
         return self._wait_until(lambda: not self.spool.full, timeout_s, what)
 
     def flush(self, timeout_s: float = math.inf) -> bool:
-        """Wait until all records are acknowledged and reports sent; False when time ran out."""
+        """Wait until all records and labels are acknowledged and reports sent; False when time ran
+        out."""
         what = f"the {self._peer} to acknowledge the last records"
-        return self._wait_until(lambda: not self.pending and not self._reports, timeout_s, what)
+
+        def done() -> bool:
+            return not (self.pending or self._reports or len(self.labels))
+
+        return self._wait_until(done, timeout_s, what)
 
     def round_trip_s(self, times: int = 100) -> float:
         """Median time of a small request and its answer [s]."""
@@ -314,6 +327,16 @@ class ChannelClient:
                     stamp_wall_ns=time.time_ns(),
                 )
             )
+            self._changed.notify_all()
+
+    def relabel(self, label: Label) -> None:
+        """Have the learner correct the end of an episode of this actor that is over.
+
+        On this disk when it returns; sent once the learner has the episode, and until it has this.
+        """
+        self._raise_failure()
+        with self._changed:
+            self.labels.add(label)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -613,6 +636,47 @@ class ChannelClient:
                 if self._reports and self._reports[0] is request:
                     self._reports.popleft()
                 self._changed.notify_all()
+
+    def _run_labels(self) -> None:
+        """Send labels in order, each until the learner has it on its disk."""
+        while not self._closing:
+            link = self._await_link(self._label_due)
+            if link is None:
+                return
+            entry = self.labels.first()
+            assert entry is not None
+            number, label = entry
+            request = pb.RelabelRequest(
+                last=pb.Key(episode=label.episode, index=label.index),
+                reward=label.reward,
+                success=label.success,
+                terminated=label.terminated,
+                number=number,
+            )
+            try:
+                reply = self._start(
+                    "label",
+                    self._stub.Relabel,
+                    request,
+                    timeout=HELLO_TIMEOUT_S,
+                    metadata=link.metadata,
+                ).result()
+            except (grpc.RpcError, grpc.FutureCancelledError) as error:
+                self._after_break(error)
+                continue
+            if not reply.kept:
+                logger.warning("episode %d is gone from the replay: not relabelled", label.episode)
+            with self._changed:
+                self.labels.done(number)
+                self._changed.notify_all()
+
+    def _label_due(self) -> bool:
+        """The learner has committed the episode of the oldest label."""
+        entry = self.labels.first()
+        if entry is None:
+            return False
+        key = (entry[1].episode, entry[1].index)
+        return self.spool.position_after(key) <= self.spool.acked
 
     def _start(self, name: str, method: Any, request: Any, **kwargs: Any) -> Any:
         """Begin a call that `close` can cancel."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from serl.errors import UserError
 from serl.types import Spec, record_dtype
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of channel.proto's meaning; both ends must have the same."""
 SESSION_KEY = "serl-session"
 """Metadata key of the session that Hello gave."""

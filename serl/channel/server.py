@@ -7,6 +7,7 @@ with a reason and counted; nothing an actor sends stops the server.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import time
@@ -34,7 +35,7 @@ from serl.channel.codec import (
     unpack_report,
 )
 from serl.channel.session import ActorStatus, Session
-from serl.data.records import BadRecord
+from serl.data.records import BadRecord, Label
 from serl.errors import UserError
 from serl.rpc import MIB, Limits, RpcServer, Tls
 from serl.types import Spec, canonical_json, contract_hash
@@ -64,6 +65,10 @@ class Sink(Protocol):
 
     def high_water(self, actor_id: str) -> Key | None:
         """(episode, index) of the actor's last committed record."""
+        ...
+
+    def relabel(self, actor_id: str, label: Label) -> bool:
+        """Correct the last record of an episode; False when it is no longer kept. Idempotent."""
         ...
 
 
@@ -133,6 +138,8 @@ class ChannelServer:
         self._sessions: dict[str, Session] = {}
         self._counts: Counter[str] = Counter()
         self._events: deque[Event] = deque()
+        self._relabels: dict[str, int] = {}
+        """Number of the newest label of each actor."""
         self._allowance: int | None = None
         self._stop_reason: str | None = None
         self._started = False
@@ -431,6 +438,35 @@ class ChannelServer:
                 )
             )
 
+    def relabel(self, session: Session, request: pb.RelabelRequest) -> bool:
+        """Have the sink correct the end of an episode; False when it no longer has it.
+
+        Raises Malformed.
+        """
+        key, at = (request.last.episode, request.last.index), session.high_water
+        if not math.isfinite(request.reward) or key[1] == 0:
+            raise Malformed(f"a label of reward {request.reward} for record {key}")
+        if at is None or key > at:
+            raise Malformed(f"a label for record {key}; the last one committed is {at}")
+        with self._sink_lock:
+            newest = self._relabels.get(session.actor_id, 0)
+            if request.number < newest:
+                return True  # an attempt that was given up, overtaken by a newer label
+            label = Label(
+                episode=key[0],
+                index=key[1],
+                reward=request.reward,
+                success=request.success,
+                terminated=request.terminated,
+            )
+            try:
+                kept = self._sink.relabel(session.actor_id, label)
+            except BadRecord as error:
+                raise Malformed(str(error)) from error
+            self._relabels[session.actor_id] = request.number
+        self.count("relabels")
+        return kept
+
     def _wake_all(self) -> None:
         with self._lock:
             sessions = list(self._sessions.values())
@@ -482,6 +518,17 @@ class _Servicer(pb_grpc.LearnerServicer):
             self._refuse(context, str(error))
         for start in range(0, len(data), CHUNK_BYTES):
             yield pb.TrunkReply(chunk=data[start : start + CHUNK_BYTES], size=len(data))
+
+    def Relabel(self, request: pb.RelabelRequest, context: Any) -> pb.RelabelReply:
+        session = self._session(context)
+        kept = False
+        try:
+            kept = self._server.relabel(session, request)
+        except Malformed as error:
+            self._refuse(context, str(error))
+        except (OSError, UserError) as error:  # a full disk: the actor asks again
+            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        return pb.RelabelReply(kept=kept)
 
     def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportReply:
         session = self._session(context)

@@ -1,7 +1,8 @@
 """The journal: what is committed, one checksummed line of JSON per commit.
 
-The first line is a snapshot of the whole state; later ones are commits (`rows`), restarts (`boot`)
-and the marks (`durable`) up to which everything is on the disk. A process that is killed leaves at
+The first line is a snapshot of the whole state; later ones are commits (`rows`), corrections of
+single rows (`relabel`), restarts (`boot`) and the marks (`durable`) up to which everything is on
+the disk. A process that is killed leaves at
 most a torn last line. After a host crash only what stands before the last mark is believed.
 """
 
@@ -123,6 +124,8 @@ class Recovered:
     durable: int
     """Rows before this one were on the disk at the last mark."""
     lines: int
+    relabels: list[Entry]
+    """Corrections to make again, in order: of a process that was killed between journal and row."""
     same_boot: bool
     """The host has been up since; otherwise the journal must be replaced before it is used."""
 
@@ -165,7 +168,10 @@ def recover(path: Path, boot: str) -> Recovered:
             lost += entry["rows"][1]
     if lost:
         log.warning("%s: the host went down; its %d newest records were lost", path, lost)
-    return Recovered(state, min(marks[-1], state.head), len(entries), same_boot)
+    relabels = [
+        e["relabel"] for e in entries if "relabel" in e and e["relabel"]["seq"] < state.head
+    ]
+    return Recovered(state, min(marks[-1], state.head), len(entries), relabels, same_boot)
 
 
 def boot_id() -> str:

@@ -5,6 +5,8 @@ A record is one row of `serl.types.record_dtype(spec)`. No JAX: recording verbs 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,18 @@ from serl.types import RewardSource, Source, Spec
 
 Records = NDArray[np.void]
 """(n,) structured rows of `record_dtype(spec)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What the last record of an episode says of its outcome, as a person has judged it late."""
+
+    episode: int
+    index: int
+    reward: float
+    success: bool
+    terminated: bool
+    """Otherwise the episode is truncated there."""
 
 
 class BadRecord(UserError):

@@ -35,6 +35,7 @@ from serl.data.journal import Actor, Journal, boot_id, recover
 from serl.data.keeper import Keeper
 from serl.data.records import (
     BadRecord,
+    Label,
     Records,
     check_order,
     check_records,
@@ -45,7 +46,7 @@ from serl.data.stack import stacked
 from serl.data.windows import NoWindows, Windows, both_ends, walk
 from serl.errors import UserError
 from serl.pixels import FeatureLayout
-from serl.types import Spec, record_dtype
+from serl.types import RewardSource, Spec, record_dtype
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ SLACK = 16_384
 """Rows of the ring beyond `capacity`, so that new rows never overwrite one that a restart after a
 host crash may still need. At 4000 records/s it is 4 s: one flush."""
 WAIT_NOTE_S = 10.0
+LOOK_ROWS = 1 << 16
+"""Rows that a search for one record looks at together."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ class Replay(FeatureRows):
         self._grown = threading.Condition(self._lock)
         self._indexes: dict[tuple[bool, int], WindowIndex] = {}
         self._closed = False
+        self._unflushed = False
+        """A row was corrected and is not yet flushed."""
         self._hold = hold_folder(self.folder)
         try:
             self._open_files()
@@ -167,23 +172,80 @@ class Replay(FeatureRows):
                 raise disk_error(error, self.folder) from error
             return len(rows)
 
+    def relabel(self, actor_id: str, label: Label) -> bool:
+        """Correct the last record of an episode; False when it is no longer kept. Any thread.
+
+        It is on the disk when this returns. The same again changes nothing.
+
+        Raises BadRecord for a record that was never committed, or is not its episode's last.
+        """
+        with self._append_lock:
+            self._check_open()
+            known = self._state.actors.get(actor_id)
+            key = (label.episode, label.index)
+            if known is None or key > (known.episode, known.index) or not np.isfinite(label.reward):
+                raise BadRecord(f"record {key} of this actor is not committed; nothing to relabel.")
+            seq = self._seq_of(known.number, label)
+            if seq is None:
+                return False
+            if int(self._columns.ahead(np.array([seq]), self._state.head)[0]) >= 0:
+                raise BadRecord(f"record {key} is not the last of its episode; it keeps its label.")
+            entry = {"seq": seq, "reward": float(np.float32(label.reward))}
+            entry |= {"success": label.success, "terminated": label.terminated}
+            try:
+                self._journal.append({"relabel": entry})
+                with self._lock:
+                    self._correct(entry)
+                self._unflushed = True
+                self.sync()
+            except OSError as error:
+                raise disk_error(error, self.folder) from error
+            return True
+
+    def _seq_of(self, number: int, label: Label) -> int | None:
+        """The row of a record, newest rows first; None where it is no longer kept."""
+        columns, tail = self._columns, self._state.tail
+        for stop in range(self._state.head, tail, -LOOK_ROWS):
+            start = max(tail, stop - LOOK_ROWS)
+            here = columns.span("episode", start, stop) == label.episode
+            here &= columns.span("index", start, stop) == label.index
+            here &= columns.span("actor", start, stop) == number
+            if here.any():
+                return start + int(np.argmax(here))
+        return None
+
+    def _correct(self, entry: Mapping[str, Any]) -> None:
+        """Make one journalled correction in the columns."""
+        terminated = bool(entry["terminated"])
+        values = {
+            "reward": np.float32(entry["reward"]),
+            "success": bool(entry["success"]),
+            "terminated": terminated,
+            "truncated": not terminated,
+            "reward_source": int(RewardSource.HUMAN),
+            "reward_version": 0,
+        }
+        for name, value in values.items():
+            self._columns.put_at(name, np.array([entry["seq"]]), np.array([value]))
+
     def sync(self) -> None:
         """Everything committed so far is on the disk when this returns."""
         with self._append_lock:
             if self._closed:
                 return
             head, tail = self._state.head, self._state.tail
-            if head == self._durable:
+            corrected, self._unflushed = self._unflushed, False
+            if head == self._durable and not corrected:
                 return
         self._columns.flush()
         if self._frames is not None:
             self._frames.flush()
         with self._append_lock:
-            if self._closed or head <= self._durable:  # or another sync was faster
-                return
-            self._journal.append({"durable": head})
+            if self._closed or (head <= self._durable and not corrected):
+                return  # another sync was faster
+            self._journal.append({"durable": max(head, self._durable)})
             self._journal.sync()
-            self._durable = head
+            self._durable = max(head, self._durable)
             if self._frames is not None:
                 self._frames.drop_before(tail)
             if self._journal.lines > JOURNAL_LINES:
@@ -514,10 +576,11 @@ class Replay(FeatureRows):
 
     def _fold_journal(self) -> None:
         """Replace the journal by a snapshot: everything in it must be on the disk."""
-        if self._state.head > self._durable:
+        if self._state.head > self._durable or self._unflushed:
             self._columns.flush()
             if self._frames is not None:
                 self._frames.flush()
+        self._unflushed = False
         fresh = Journal.create(self.folder / JOURNAL, self._state, boot_id())
         self._journal.close()
         self._journal = fresh
@@ -546,6 +609,10 @@ class Replay(FeatureRows):
             state.tail = max(state.tail, self._frames.first_row(state.head))
         state.tail = self._columns.first_intact(state.tail, state.head)
         self._state = state
+        for entry in found.relabels:
+            if entry["seq"] >= state.tail:
+                self._correct(entry)
+                self._unflushed = True
         self._open_features(boot_id())
         self._durable = found.durable
         self._journal = Journal(self.folder / JOURNAL, found.lines)

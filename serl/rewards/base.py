@@ -1,8 +1,9 @@
 """Reward sources by name, and how one is put around an env.
 
-A source is named 'NAME:PATH' ('classifier:runs/pick/classifier.safetensors'). `with_reward` gives
-an experiment such a source, `rewarded` puts it around the env that actor and evaluation step, and
-`reward_contract` is what actor and learner compare: the source's hash, not where it lies.
+A source is named 'NAME:PATH' ('classifier:runs/pick/classifier.safetensors'), or 'NAME' where
+nothing lies on disk ('human'). `with_reward` gives an experiment such a source, `rewarded` puts it
+around the env that actor and evaluation step, and `reward_contract` is what actor and learner
+compare: the source's hash, not where it lies.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ LEARNED = "learned"
 
 
 class RewardSource(Protocol):
-    """A kind of learned reward, registered under its name."""
+    """A kind of reward that is not the env's, registered under its name.
+
+    One without a file has `takes_path = False`.
+    """
 
     def version(self, path: Path) -> str:
         """Hash of what lies there, hex, 16 digits or more. No JAX: the learner asks too."""
@@ -39,8 +43,12 @@ class RewardSource(Protocol):
 REWARDS: Registry[RewardSource] = Registry("reward source", "serl.rewards")
 
 
-def rewarded(env: Any, reward: str, spec: Spec) -> Any:
+def rewarded(env: Any, reward: str, spec: Spec, person: Any = None) -> Any:
     """`env` with its reward from `reward`: 'env', or 'NAME:PATH' of a registered source.
+
+    Args:
+        person: a serl.person.Person who judges where the reward is theirs, and may veto a success
+            where it is learned; None for nobody.
 
     A judged env pays 1 and terminates at success as the source sees it. Its info has `success`
     (judged), `env_success` (the task's own, where the task can tell: never used for the reward),
@@ -50,7 +58,12 @@ def rewarded(env: Any, reward: str, spec: Spec) -> Any:
         return env
     name, path = parse(reward)
     refuse_own_reward(getattr(env.unwrapped, "config", None), reward)
-    return REWARDS.get(name).wrap(env, path, spec)
+    judged = REWARDS.get(name).wrap(env, path, spec)
+    if person is None:
+        return judged
+    from serl.rewards.human_veto import attended
+
+    return attended(judged, person)
 
 
 def with_reward(experiment: E, reward: str) -> E:
@@ -80,7 +93,7 @@ def absolute(reward: str) -> str:
     if reward == ENV:
         return ENV
     name, path = parse(reward)
-    return f"{name}:{path.resolve()}"
+    return f"{name}:{path.resolve()}" if _takes_path(name) else name
 
 
 def reward_contract(reward: str) -> dict[str, str]:
@@ -90,12 +103,19 @@ def reward_contract(reward: str) -> dict[str, str]:
 
 
 def parse(reward: str) -> tuple[str, Path]:
-    """Name and path of a source. Raises UserError for an unknown name or no path."""
+    """Name and path of a source. Raises UserError for an unknown name, no path, or one too many."""
     name, colon, path = reward.partition(":")
-    REWARDS.get(name)
+    if not _takes_path(name):
+        if colon:
+            raise UserError(f"reward {reward!r} has no path; write {name!r}.")
+        return name, Path()
     if not colon or not path:
         raise UserError(f"reward {reward!r} needs a path: {name}:PATH, or 'env' for the env's own.")
     return name, Path(path).expanduser()
+
+
+def _takes_path(name: str) -> bool:
+    return bool(getattr(REWARDS.get(name), "takes_path", True))
 
 
 def learns_reward(agent: Any) -> bool:

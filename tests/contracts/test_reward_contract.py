@@ -55,7 +55,9 @@ def state_files(folder: Path) -> tuple[Path, Path]:
 
 
 MAKERS: dict[str, Callable[[Path], tuple[Path, Path]]] = {"classifier": classifiers}
-MAKERS |= {name: state_files for name in REWARDS if name not in MAKERS}
+FILED = [name for name in REWARDS if getattr(REWARDS.get(name), "takes_path", True)]
+"""Those that judge by a file; 'human' has none (tests/rewards/test_human.py)."""
+MAKERS |= {name: state_files for name in FILED if name not in MAKERS}
 """From a folder to two files of a source, which do not judge alike."""
 
 
@@ -70,7 +72,7 @@ class Made:
         return f"{self.name}:{self.path}"
 
 
-@pytest.fixture(scope="module", params=REWARDS.names())
+@pytest.fixture(scope="module", params=FILED)
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(request.param, *MAKERS[request.param](tmp_path_factory.mktemp(request.param)))
 

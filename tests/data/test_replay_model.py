@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serl.data.records import Label
 from serl.data.replay import Replay
+from serl.types import RewardSource
 
 MEMORY = Path("/dev/shm")
 
@@ -18,8 +20,11 @@ NEW_EPISODE = st.tuples(st.just("new episode"), st.integers(0, 2), st.just(0), s
 RELOAD = st.tuples(st.just("reload"), st.just(0), st.just(0), st.just(0))
 KILL = st.tuples(st.just("kill"), st.just(0), st.integers(0, 400), st.just(0))
 SEAL = st.tuples(st.just("seal"), st.just(0), st.just(0), st.just(0))
+RELABEL = st.tuples(st.just("relabel"), st.integers(0, 2), st.integers(0, 3), st.just(0))
 OPS = st.lists(
-    st.one_of(SEND, SEND, SEND, SEND, NEW_EPISODE, RELOAD, KILL, SEAL), min_size=1, max_size=30
+    st.one_of(SEND, SEND, SEND, SEND, NEW_EPISODE, RELOAD, KILL, SEAL, RELABEL),
+    min_size=1,
+    max_size=30,
 )
 
 
@@ -66,6 +71,25 @@ class Run:
         assert head in [0, *self.commits]
         assert cut or head == len(self.model.rows)
         del self.model.rows[head:]
+
+    def relabel(self, actor: int, kind: int) -> None:
+        """A late verdict on the last record of an actor, told twice as after a lost answer."""
+        key = self.model.high_water(f"actor-{actor}")
+        if key is None:
+            return
+        success, terminated = bool(kind & 1), bool(kind & 2)
+        label = Label(
+            episode=key[0], index=key[1], reward=kind + 0.5, success=success, terminated=terminated
+        )
+        kept = [self.replay.relabel(f"actor-{actor}", label) for _ in range(2)]
+        place = max(s for s, (a, _) in enumerate(self.model.rows) if a == f"actor-{actor}")
+        assert kept == [place in self.model.live] * 2
+        row = self.model.rows[place][1].copy()
+        if kept[0]:
+            row["reward"], row["success"] = label.reward, success
+            row["terminated"], row["truncated"] = terminated, not terminated
+            row["reward_source"], row["reward_version"] = RewardSource.HUMAN, 0
+            self.model.rows[place] = (f"actor-{actor}", row)
 
     def check(self, rng: np.random.Generator) -> None:
         replay, model = self.replay, self.model
@@ -130,6 +154,8 @@ def test_the_replay_equals_a_list(kit, images, capacity, ops, seed):
                 run.send(actor, count, again)
             elif op == "new episode":
                 run.send(actor, 1, 0, new_episode=True)
+            elif op == "relabel":
+                run.relabel(actor, count)
             elif op == "reload":
                 run.replay.close()
                 run.open()
