@@ -32,6 +32,21 @@ REST = (
 pytestmark = pytest.mark.parametrize("name", FORMATS.names())
 
 
+LIBRARIES = {
+    "robomimic": ("h5py",),
+    "minari": ("h5py",),
+    "lerobot": ("pyarrow", "PIL"),
+    "rlds": ("google_crc32c", "PIL"),
+}
+
+
+@pytest.fixture(autouse=True)
+def libraries(name: str) -> None:
+    """A format whose libraries are not here is skipped, in one line."""
+    for library in LIBRARIES.get(name, ()):
+        pytest.importorskip(library, reason=f"{library}, which {name} needs, is not installed")
+
+
 def place(folder: Path, name: str) -> Path:
     return folder / f"there{SUFFIX.get(name, '')}"
 

@@ -112,6 +112,27 @@ def test_an_edited_set_no_longer_takes_what_lies_beside(ours: DemoSet, tmp_path:
     assert lengths == [5, 5, 6], "without a termination the last action goes"
 
 
+@pytest.mark.parametrize("video", [False, True])
+def test_a_set_of_several_files_is_read_as_one(
+    video: bool, ours: DemoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LeRobot begins another file when one is large, and another folder after a thousand."""
+    pytest.importorskip("av")
+    from serl.data.formats import lerobot_files as files
+
+    for name, value in {"DATA_MB": 1e-6, "VIDEO_MB": 1e-6, "FILES_A_CHUNK": 2}.items():
+        monkeypatch.setattr(files, name, value)
+    export_demos(ours, "lerobot", tmp_path / "there", Options(control_hz=10.0, video=video))
+    places = ["chunk-000/file-000", "chunk-000/file-001", "chunk-001/file-000"]
+    assert all((tmp_path / f"there/data/{place}.parquet").is_file() for place in places)
+    seen = sorted((tmp_path / "there/videos").rglob("*.mp4"))
+    assert len(seen) == (3 if video else 0)
+    import_demos(tmp_path / "there", "lerobot", tmp_path / "back")
+    for here, there in zip(ours, open_set(tmp_path / "back"), strict=True):
+        assert here.records["obs/left/state"].tobytes() == there.records["obs/left/state"].tobytes()
+        assert here.records["action"].tobytes() == there.records["action"].tobytes()
+
+
 def test_another_version_is_refused_in_one_line(ours: DemoSet, tmp_path: Path) -> None:
     export_demos(ours, "lerobot", tmp_path / "there", Options(control_hz=10.0))
     info = tmp_path / "there/meta/info.json"
