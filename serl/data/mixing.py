@@ -2,7 +2,8 @@
 
 RLPD (arXiv:2302.02948, alg. 1) draws half of each batch from the demonstrations. Here the demo side
 is the demonstrations together with the online interventions, drawn as one pool; without either the
-whole batch is online. NumPy only: the learner moves the arrays to its device.
+whole batch is online, unless all of it was to come from the demo side, as for imitation. NumPy
+only: the learner moves the arrays to its device.
 
 Cameras come as frames, or as a frozen trunk's features: kept ones, or made from the frames drawn
 (`encoded`), which costs a pass of the trunk over every batch.
@@ -27,6 +28,11 @@ GRASP_PENALTY = "grasp_penalty"
 
 CHUNK_ACTION, CHUNK_VALID = "chunk/action", "chunk/valid"
 """The extras that hold the actions of a chunk, (H, A), and which of them there are, (H,) bool."""
+
+NOTHING_TO_IMITATE = (
+    "demo_fraction is 1, and there are neither demonstrations nor interventions; record some, or "
+    "take over during training."
+)
 
 Minibatches = dict[str, Any]
 """The fields of serl.agents.base.Batch; leaves (U, B, ...), `obs`, `next_obs`, `extra` by name."""
@@ -103,6 +109,8 @@ class MixedSampler:
         """
         demos = self.demos.transitions if self.demos is not None else 0
         humans = self.online.interventions
+        if self.demo_fraction == 1.0 and not demos + humans:
+            raise NoWindows(NOTHING_TO_IMITATE)
         share = round(batch * self.demo_fraction) if demos + humans else 0
         if self.online.transitions == 0 and demos:
             share = batch
@@ -128,7 +136,7 @@ class MixedSampler:
                 rng, (count,), self.n_step, where, self._fields, **self._options
             )
         except NoWindows:
-            if where == "all":
+            if where == "all" or (self.demo_fraction == 1.0 and self.demos is None):
                 raise
             # the last intervention was evicted since it was counted
             return self._draw(rng, self.demos or self.online, "all", count)

@@ -66,6 +66,18 @@ def test_without_demos_or_interventions_the_batch_is_online(kit, folder):
         assert (batch["obs"]["state"][..., 0] == 3).all()
 
 
+def test_all_from_the_demo_side_is_never_what_a_policy_did(kit, folder):
+    """Imitation of the policy by itself would learn nothing, with every sign of success."""
+    with Replay(folder, kit.state_spec(), 100) as replay:
+        sampler = MixedSampler(replay, None, 1.0)
+        replay.append("one", kit.records(kit.state_spec(), 3, 0, 0, 20))  # nobody took over
+        with pytest.raises(NoWindows, match="neither demonstrations nor interventions"):
+            sampler.sample(np.random.default_rng(0), 2, 8)
+        replay.append("one", kit.records(kit.state_spec(), 3, 1, 0, 20))
+        batch = sampler.sample(np.random.default_rng(0), 2, 8)
+        assert (batch["next_obs"]["state"][..., 2] % 3 == 1).all()
+
+
 def test_before_anything_is_online_the_batch_is_demonstrations(kit, folder, demos):
     with Replay(folder / "empty", kit.state_spec(), 100) as replay:
         batch = MixedSampler(replay, demos).sample(np.random.default_rng(0), 2, 8)
