@@ -12,6 +12,7 @@ examples:
   serl bench reencode
   serl bench studies crops weights --seeds 0 1 2
   serl bench robot --quick
+  serl bench teleop
   serl bench kills
   serl bench soak --minutes 30
   serl bench demo --seeds 0 1 2 3 4
@@ -44,6 +45,7 @@ ALL = (
     "pixels",
     "reencode",
     "studies",
+    "teleop",
     "robot",
     "transfer",
     "experts",

@@ -1,4 +1,18 @@
-"""The wrappers between the agent and the arms, in their one order."""
+"""The wrappers between the agent and the arms, in their one order.
+
+    RobotEnv        measures and clamps; base axes, every displacement
+    RelativeFrame   TCP axes in and out, with the pose of the newest observation
+    AgentAction     the agent's axes and its gripper; says what was executed
+    Intervention    the human's action instead of the agent's, in the agent's own space
+    GraspPenalty    only where `action.grasp_penalty` is set
+    StateVector     what the agent observes
+    WeightedReward  the task's terms, weighed
+    TimeLimit       truncates
+
+The human's twist comes in base axes and is turned with the pose before the step, as the agent's
+action is; so what is stored of either, replayed, is the same motion (tests/envs/test_intervention).
+A learned reward, and a human's, wrap this from outside (`serl.rewards`).
+"""
 
 from __future__ import annotations
 

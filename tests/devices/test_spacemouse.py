@@ -1,5 +1,7 @@
 """The SpaceMouse from its raw reports on, through pyspacemouse's own device class."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from devices.stands import FakeHid, until
@@ -218,9 +220,22 @@ def test_a_button_the_model_has_not_is_refused_with_those_it_has(plugged):
     assert not plugged[0].is_open
 
 
-def test_a_reader_that_dies_is_told(plugged, mouse, monkeypatch):
-    monkeypatch.setattr(mouse, "_run", lambda stop: None)
-    mouse.close()
-    mouse.open()
-    reading = until(lambda: not (r := mouse.read()).live and r)
+def test_a_reader_that_dies_is_told_and_leaves_nothing_moving(plugged, mouse):
+    plugged[0].puck((0, -FULL, 0))
+    until(lambda: mouse.read().moves)
+    plugged[0].puck((0, -FULL, 0))
+    until(plugged[0].reports.empty)
+    mouse._stop.set()
+    mouse._thread.join()
+    reading = mouse.read()
+    assert not reading.live
     assert "its reader has ended" in reading.trouble
+    assert reading.twist == REST
+
+
+def test_the_rule_is_the_same_in_the_message_the_setup_and_the_document():
+    root = Path(spacemouse.__file__).parents[2]
+    for name in ("tools/setup_usb.sh", "docs/teleoperation.md"):
+        text = (root / name).read_text()
+        assert spacemouse.UDEV in text, name
+        assert spacemouse.UDEV_FILE in text, name
