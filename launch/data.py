@@ -244,7 +244,8 @@ def _convert(args: Namespace) -> int:
     if args.into is None:
         if env_config is None:
             raise UserError("say --into FOLDER, or an experiment to compare the set with.")
-        refuse_misfit(args.set, env_config, mend)
+        for note in refuse_misfit(args.set, env_config, mend):
+            print(note)
         print(f"{args.set} fits the experiment.")
         return 0
     return _say(convert(args.set, args.into, mend, env_config), args.into)

@@ -21,13 +21,19 @@ ANEW = "nothing mends that; record anew, or take the experiment that the set bel
 ACTION = "action"
 
 
-def refuse_misfit(path: Path, env_config: Any, mend: Mend | None = None) -> None:
-    """SpecMismatch where the set at `path`, mended, does not fit the env."""
+def refuse_misfit(path: Path, env_config: Any, mend: Mend | None = None) -> tuple[str, ...]:
+    """SpecMismatch where the set at `path`, mended, does not fit the env; what could not be
+    compared, a line each, where it does."""
     from launch.data_convert import Mend, mended_meta, mended_spec
 
     demos, mend = open_set(path), mend or Mend()
     spec = mended_spec(demos.spec, mend)
-    check_fit(str(path), spec, mended_meta(demos.headers[0].meta, mend), env_config)
+    meta = mended_meta(demos.headers[0].meta, mend)
+    check_fit(str(path), spec, meta, env_config)
+    due = env_config.contract().get(RATE)
+    if due is not None and rate_of(meta) is None:
+        return (f"{path} does not say its control rate; the experiment runs at {due:g} Hz.",)
+    return ()
 
 
 def check_fit(name: str, spec: Spec, meta: EpisodeMeta, env_config: Any) -> None:

@@ -47,6 +47,8 @@ NAMES: Names = {
 """Every name that such a file may mention, and what stands for it."""
 
 KEYS = ("observations", "actions", "next_observations", "rewards", "masks", "dones")
+PENALTY, EXTRAS = "grasp_penalty", "extras"
+"""In infos: HIL-SERL's one extra number, and a dict of all that a set of ours has."""
 GROWTH = 4
 """How much larger than the file its transitions may come out: one value may be there many times."""
 
@@ -169,11 +171,15 @@ class _Transitions:
 
 
 def _transition(steps: Steps, k: int) -> dict[str, Any]:
-    """Step k as SERL stores it; flags beyond `dones` and `masks` go into infos, as HIL-SERL's."""
-    infos: dict[str, Any] = {"succeed": bool(steps.success[k])}
-    for name, values in steps.fields.items():
-        if name.startswith("extra/"):
-            infos[name.removeprefix("extra/")] = np.asarray(values[k + 1])
+    """Step k as SERL stores it; what it has no key for goes into infos, as HIL-SERL's does."""
+    extras = {
+        name.removeprefix("extra/"): np.asarray(values[k + 1])
+        for name, values in steps.fields.items()
+        if name.startswith("extra/")
+    }
+    infos: dict[str, Any] = {"succeed": bool(steps.success[k]), EXTRAS: extras}
+    if PENALTY in extras:
+        infos[PENALTY] = float(extras[PENALTY])
     return {
         "observations": {name: v[k][None] for name, v in steps.observations.items()},
         "actions": steps.actions[k],
@@ -186,18 +192,22 @@ def _transition(steps: Steps, k: int) -> dict[str, Any]:
 
 
 def _extras(infos: list[dict[str, Any]]) -> Arrays:
-    """Numbers and arrays of numbers in every step's infos, such as HIL-SERL's grasp_penalty."""
+    """Ours by name, and HIL-SERL's grasp_penalty, where every step has them."""
+    told = [{PENALTY: info[PENALTY]} if PENALTY in info else {} for info in infos]
+    for one, info in zip(told, infos, strict=True):
+        ours = info.get(EXTRAS)
+        one.update(ours if isinstance(ours, dict) else {})
     found: Arrays = {}
-    for name, first in infos[0].items():
-        if name == "succeed" or not isinstance(first, bool | int | float | Array):
+    for name in told[0]:
+        if not all(name in one for one in told):
             continue
-        if not all(name in info for info in infos):
-            continue
-        values = [_array(info[name]) for info in infos]
-        if len({(v.shape, v.dtype) for v in values}) == 1 and values[0].dtype.kind in "fiub":
-            stacked = np.stack([np.zeros_like(values[0]), *values])
-            kind = np.float32 if stacked.dtype == np.float64 and stacked.ndim == 1 else None
-            found["extra/" + plain_names([name])[name]] = stacked.astype(kind or stacked.dtype)
+        values = np.stack([_array(one[name]) for one in told])
+        if values.dtype.kind not in "fiub":
+            raise ValueError(f"{short(name)} in infos is {values.dtype}, not numbers")
+        plain = values.dtype == np.float64 and not isinstance(told[0][name], Array)
+        values = values.astype(np.float32) if plain else values
+        blank = np.zeros_like(values[:1])
+        found["extra/" + plain_names([name])[name]] = np.concatenate([blank, values])
     return found
 
 

@@ -70,6 +70,7 @@ def test_the_infos_of_hil_serl_are_read(tmp_path: Path) -> None:
         {
             "grasp_penalty": -0.02 * k,
             "succeed": k == 2,
+            "left": True,
             "original_state_obs": OrderedDict(a=np.ones(2)),
         }
         for k in range(3)
@@ -77,6 +78,7 @@ def test_the_infos_of_hil_serl_are_read(tmp_path: Path) -> None:
     _, (episode,) = read(tmp_path, [transition(k, done=k == 2, infos=infos[k]) for k in range(3)])
     np.testing.assert_allclose(episode.records["extra/grasp_penalty"], [0, 0, -0.02, -0.04])
     assert episode.records["extra/grasp_penalty"].dtype == np.float32
+    assert [a.name for a in episode.spec.extras] == ["grasp_penalty"]
     assert episode.records["success"].tolist() == [False, False, False, True]
     assert episode.records["truncated"][-1], "done with a mask of 1 is a time-out"
 
@@ -121,6 +123,7 @@ def test_plain_pickle_reads_what_we_export(kit: SimpleNamespace, tmp_path: Path)
         np.testing.assert_array_equal(t["actions"], rows["action"][k + 1])
         assert t["actions"].flags["ALIGNED"]
         assert t["infos"]["grasp_penalty"] == rows["extra/grasp_penalty"][k + 1]
+        assert isinstance(t["infos"]["grasp_penalty"], float)
     assert [(t["dones"], t["masks"]) for t in found] == [(False, 1.0), (False, 1.0), (True, 1.0)]
 
 
