@@ -187,6 +187,19 @@ class Operator:
         found = [key for words in self._bindings for key, said in words.items() if said == word]
         return " or ".join(dict.fromkeys(found))
 
+    def words_of(self, device: Device) -> Mapping[str, str]:
+        """The word of each key of one of `all_devices`."""
+        return dict(self._bindings[self.all_devices.index(device)])
+
+    def moves_with(self, device: Device) -> bool:
+        """Whether it moves an arm, or its keys are words alone."""
+        return any(device is mover for mover, _ in self._devices)
+
+    @property
+    def drives(self) -> bool:
+        """The last step was the person's."""
+        return self._had
+
     def _read(self) -> list[Reading]:
         """Read every device once and hear its words; the readings of those that move an arm."""
         for device, bound in zip(self.all_devices, self._bindings, strict=True):

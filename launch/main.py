@@ -30,6 +30,7 @@ VERBS = {
     "learner": Verb("launch.learner", "the learner alone, here or on another machine"),
     "actor": Verb("launch.actor", "the actor alone, next to the arm or the simulator"),
     "teleop": Verb("launch.teleop", "move an arm by hand: SpaceMouse, keyboard, gamepad"),
+    "console": Verb("launch.console.verb", "move an arm, or watch a run, from a page in a browser"),
     "record": Verb("launch.record", "record demonstrations, scripted or by hand"),
     "evaluate": Verb("launch.evaluate", "test a trained policy from its checkpoint alone"),
     "replay-demo": Verb("launch.replay_demo", "play a stored episode back and compare"),

@@ -6,6 +6,7 @@ examples:
   serl record --task pick_cube --demos 20 --device spacemouse
   serl record --task pick_cube --pixels --device gamepad --keys success=y,failure=a
   serl record --task reach --device keyboard --judge person --begin ready
+  serl record --task pick_cube --pixels --device browser
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.arguments import Parser, add_experiment, add_supervised, number
+from launch.console.beside import add_console, console_beside
 from launch.experiments import Selection, slug
 from launch.processes import stop_on_signals
 from launch.record_set import DemoSet, Progress
@@ -68,6 +70,7 @@ def add_arguments(parser: Parser) -> None:
         "says that the scene is ready (a robot server)",
     )
     add_hand(parser)
+    add_console(parser)
     add_supervised(parser)
 
 
@@ -139,8 +142,9 @@ def _by_hand(
             _refuse_mute(operator)
         begin = args.begin or ("ready" if env_config.is_remote else "touch")
         with hand_on(env_config, operator, args) as made, HandView(made, operator) as view:
+            env = rewarded(made, reward, demos.spec)
             recorder = HandRecorder(
-                rewarded(made, reward, demos.spec),
+                env,
                 operator,
                 demos,
                 person_judges=person_judges,
@@ -149,7 +153,9 @@ def _by_hand(
                 view=view,
                 stop=stop,
             )
-            recorder.run(tell if args.status is not None else lambda progress: None)
+            beside = console_beside(args, env, operator, title=lambda: view.title, say=view.say)
+            with beside as view.also:
+                recorder.run(tell if args.status is not None else lambda progress: None)
     print(report(folder, demos.spec, control_hz=env_config.control_hz).text())
     return 0 if demos.complete else 130
 
@@ -164,6 +170,7 @@ def _refuse_hand_flags(args: Namespace) -> None:
         "--begin": args.begin is not None,
         "--judge": args.judge != "env",
         "--episode-s": args.episode_s != PATIENCE_S,
+        "--console": args.console is not None,
     }
     ignored = [flag for flag, is_given in given.items() if is_given]
     if ignored:

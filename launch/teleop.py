@@ -4,6 +4,7 @@ Ctrl-C, or the key for stop, ends it; the arm holds where it is.
 
 examples:
   serl teleop --device keyboard
+  serl teleop --device browser
   serl teleop --task reach --device spacemouse
   serl teleop --task pick_cube --device gamepad --mode hold
   serl teleop --device spacemouse --backend grpc://127.0.0.1:5600 --yaw-deg 180
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from launch.arguments import Parser, add_experiment, number
+from launch.console.beside import add_console, console_beside
 from launch.experiments import Selection
 from launch.processes import stop_on_signals
 from launch.teleop_hand import add_hand, endless, hand_env, hand_on, make_operator
@@ -42,6 +44,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--window", action="store_true", help="show the simulated scene")
     parser.add_argument("--for-s", type=number(float, 0), help="end by itself after this long [s]")
     add_hand(parser)
+    add_console(parser)
 
 
 def run(args: Namespace) -> int:
@@ -57,7 +60,11 @@ def run(args: Namespace) -> int:
     stop = stop_on_signals()
     operator = make_operator(args, env_config, device=args.device)
     with hand_on(env_config, operator, args, render=args.window) as env:
-        with HandView(env, operator) as view:
+        view = HandView(env, operator)
+        beside = console_beside(
+            args, env, operator, title=lambda: view.title, say=view.say, tuning=True
+        )
+        with view, beside as view.also:
             look = _window(env) if args.window else None
             steps = teleoperate(
                 env, operator, stop=stop, view=view, look=look, for_s=args.for_s, seed=args.seed

@@ -71,6 +71,7 @@ def make_operator(args: Namespace, env_config: Any, *, device: str) -> Any:
     """The operator of this env's arms, devices not yet open; where this program has a terminal,
     its keys are words too."""
     from envs.operator import operator_config
+    from launch.console.beside import with_page
 
     config = operator_config(
         device,
@@ -79,6 +80,8 @@ def make_operator(args: Namespace, env_config: Any, *, device: str) -> Any:
         keys=args.keys,
         listen=sys.stdin.isatty(),
     )
+    if getattr(args, "console", None) is not None:
+        config = with_page(config)
     return config.make([arm.name for arm in env_config.arms])
 
 

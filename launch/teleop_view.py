@@ -34,6 +34,8 @@ class HandView:
         self._live: Any = None
         self._pace: dict[str, float] = {}
         self._pace_due = Every(1.0)
+        self.also: Any = None
+        """A console that is told what is said here."""
         self.title = "starting"
         """What is going on."""
 
@@ -62,6 +64,8 @@ class HandView:
 
     def say(self, text: str) -> None:
         """One message for the person; stays visible for a while."""
+        if self.also is not None:
+            self.also.say(text)
         if self._live is None:
             print(text, file=self._out, flush=True)
         elif text:

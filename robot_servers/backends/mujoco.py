@@ -17,6 +17,7 @@ from robot_servers.backends.base import BACKENDS, OnTick
 from robot_servers.control import se3
 from robot_servers.control.se3 import Array
 from robot_servers.control.wrench import FREE
+from robot_servers.errors import CommandRefused
 from robot_servers.models.base import MODELS, describe
 from robot_servers.simulation import limits as bounds
 from robot_servers.simulation.burden import Burden
@@ -481,7 +482,7 @@ class MujocoBackend:
         if fault is not None:
             raise UserError(f"arm {name!r} is in a fault: {fault.reason}")
         if self._stopped(name):
-            raise UserError(f"arm {name!r} was halted; recover it before it takes commands.")
+            raise CommandRefused(f"arm {name!r} was halted; recover it before it takes commands.")
 
     def _refuse_moving(self, names: Iterable[str], what: str) -> None:
         for name in names:

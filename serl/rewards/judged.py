@@ -64,6 +64,8 @@ class JudgedReward(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         self._stages, self._ordered, self._version = tuple(stages), ordered, version
+        self.judged: Mapping[str, float] = {}
+        """As the info of the newest step, for whoever shows it."""
         self._begin()
 
     def reset(
@@ -95,6 +97,7 @@ class JudgedReward(gymnasium.Wrapper[Any, Any, Any, Any]):
                 self._paid[k] = True
                 reward += stage.pays
         success = all(self._paid)
+        self.judged = info["judged"]
         info["success"] = success
         info["stages_paid"] = sum(self._paid)
         info["lost"] = lost and not success
