@@ -2,8 +2,8 @@
 
 Settings are pick_cube_state's; what differs is the gripper. It is told to close, to stay or to open
 instead of a number that a threshold cuts, and telling it the opposite of what its fingers show
-costs 0.02, which only the grasp critic pays (HIL-SERL's penalty). One training episode in some
-twenty is lost to a class tried at random, so a gate is tried from 18 of 20 successes on.
+costs 0.02, which only the grasp critic pays (HIL-SERL's penalty). A class tried at random may open
+the hand in mid-carry, so a gate is tried from 18 of 20 training successes on.
 """
 
 import dataclasses

@@ -49,7 +49,11 @@ class Batch:
 
 
 class AgentConfig(Protocol):
-    """Frozen settings of an agent."""
+    """Frozen settings of an agent.
+
+    Flags of its class, false where absent, say what it needs: `needs_images`, `needs_gripper`,
+    `learns_reward` (the env must give none), `imitates` (batches from the demo side alone).
+    """
 
     discount: float
     batch_size: int
