@@ -128,7 +128,9 @@ def add_experiment(parser: Parser) -> None:
         "--reward", metavar="NAME:PATH", help="a learned reward, as classifier:PATH (docs/rewards)"
     )
     group.add_argument("--env", metavar="GYM_ID", help="any Gymnasium env by its id")
-    group.add_argument("--agent", metavar="NAME", help="another agent, with its default settings")
+    group.add_argument(
+        "--agent", metavar="NAME", help="another agent; it keeps the settings that both have"
+    )
     group.add_argument("--seed", type=number(int, 0, 65535), help="of everything random")
     parser.takes_overrides = True
 

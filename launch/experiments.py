@@ -218,13 +218,22 @@ def _task_experiment(task: str, *, pixels: bool) -> Experiment:
 
 
 def _with_agent(experiment: Experiment, agent: Any) -> Experiment:
-    """The experiment with another agent; one that learns its own reward, from single steps, is
-    given none by the env."""
+    """The experiment with another agent, which keeps what the file set for its own where both have
+    it; one that learns its own reward, from single steps, is given none by the env."""
+    agent = dataclasses.replace(agent, **_shared(experiment.agent, agent))
     if not getattr(agent, "learns_reward", False):
         return dataclasses.replace(experiment, agent=agent)
     env = _rewards().unjudged(experiment.env)
     replay = dataclasses.replace(experiment.replay, n_step=1)
     return dataclasses.replace(experiment, agent=agent, env=env, replay=replay)
+
+
+def _shared(own: Any, other: Any) -> dict[str, Any]:
+    """Settings of `own` that are not its class's defaults and that `other` has too."""
+    usual = type(own)()
+    names = {f.name for f in dataclasses.fields(own)} & {f.name for f in dataclasses.fields(other)}
+    values = {name: getattr(own, name) for name in names}
+    return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
 
 def _gym_experiment(gym_id: str) -> Experiment:

@@ -56,6 +56,7 @@ class Actor:
         rpc: token, tls and insecure_lan of the channel (serl.rpc).
         evaluate: whether this actor runs gates and the final test; one actor of a run does.
         operator: who may take the arm over and say how it went, devices open; None for nobody.
+        on_env: given the env, all wrappers on, once it is made: for whoever shows it.
         on_status: told the state of things about twice a second.
         stop: set from outside to end cleanly after the current step.
     """
@@ -69,6 +70,7 @@ class Actor:
         rpc: dict[str, Any] | None = None,
         evaluate: bool = True,
         operator: Operator | None = None,
+        on_env: Callable[[Any], None] | None = None,
         wandb: bool = False,
         on_status: Callable[[dict[str, Any]], None] | None = None,
         stop: threading.Event | None = None,
@@ -89,6 +91,8 @@ class Actor:
         with_hand: dict[str, Any] = {} if person is None else {"intervention": person}
         made = experiment.env.make(**with_hand)
         self.env = rewarded(made, experiment.reward, self.spec, person)
+        if on_env is not None:
+            on_env(self.env)
         self.agent = self._agent(learner_address, rpc)
         record_spec = getattr(self.agent, "record_spec", self.spec)
         self.records = RecordBuilder(record_spec)
@@ -117,7 +121,12 @@ class Actor:
             waiter.on_wait, waiter.interrupted = self._env_waits, self.stop.is_set
         actor = int(self.client.actor_id, 16)
         self.policy = PolicyInHand(
-            self.agent, experiment.seed, actor, self.env_steps, trunk=self._own_trunk()
+            self.agent,
+            experiment.seed,
+            actor,
+            self.env_steps,
+            trunk=self._own_trunk(),
+            chunk_steps=experiment.actor.chunk_steps,
         )
         draws = np.random.SeedSequence([3, experiment.seed, actor, self.env_steps])
         self.env.action_space.seed(int(draws.generate_state(1)[0]))
@@ -243,6 +252,8 @@ class Actor:
             )
             self.client.send(record)
             tally.add(float(reward), info)
+            if info.get("source") == Source.HUMAN:
+                self.policy.drop_chunk()
             self.env_steps += 1
             self._rate.add(1)
             over = terminated or truncated

@@ -62,12 +62,16 @@ class ActorConfig:
     cameras and trunk "auto" a new actor waits for its learner all the same, to see as it does."""
     apply_params: str = "step"
     """'step' or 'episode': when a newer policy is taken up, always in the actor's own thread."""
+    chunk_steps: int = 1
+    """Actions of a chunk that are made before the policy looks again, for an agent that plans
+    several (flow_bc). A person who takes over, and the end of an episode, drop the rest."""
     late_label_s: float = 1.0
     """A verdict that a person gives up to this long into the next episode is still about the one
     before, whose stored last step is then relabelled [s]."""
 
     def __post_init__(self) -> None:
         _refuse_outside("actor", self, random_steps=(0, None), late_label_s=(0, 60))
+        _refuse_outside("actor", self, chunk_steps=(1, 256))
         if self.apply_params not in ("step", "episode"):
             raise UserError(f"actor.apply_params {self.apply_params!r}: it is 'step' or 'episode'.")
 

@@ -114,6 +114,9 @@ class Learner:
         self.eyes = Eyes.of(self.agent, self.run, experiment.seed)
         record_spec = getattr(self.agent, "record_spec", self.spec)
         self.per_call, self.size = experiment.agent.utd_ratio, experiment.agent.batch_size
+        self.imitates = bool(getattr(experiment.agent, "imitates", False))
+        """It learns from demonstrations and people's steps alone."""
+        self.pretrain = int(getattr(experiment.agent, "pretrain_updates", 0))
         self.state = self.agent.init(jax.random.key(experiment.seed))
         self.rng = np.random.default_rng([experiment.seed, 1])
         with ExitStack() as opened:
@@ -145,11 +148,12 @@ class Learner:
             self.limiter = RatioLimiter(
                 experiment.ratio.updates_per_step,
                 experiment.ratio.error_buffer_steps,
-                max(0, experiment.replay.start_records - self.base_steps),
+                0 if self.imitates else max(0, experiment.replay.start_records - self.base_steps),
             )
             if resume or init_from is not None:
                 self._restore(init_from)
-            self.limiter.restore({"steps": self.steps_ready, "updates": self.updates})
+            counted = max(0, self.updates - self.pretrain)
+            self.limiter.restore({"steps": self.steps_ready, "updates": counted})
             self.metrics = opened.enter_context(
                 MetricsWriter(self.run.path, "learner", wandb=wandb)
             )
@@ -223,6 +227,8 @@ class Learner:
             self._warm_up()
             self._load_demos()
             self.eyes.take_goals(self.demo_replay, np.random.default_rng([5, self.experiment.seed]))
+            if not self.run.learner_final.exists():
+                self._pretrain()
             self._publish()
             if not self.run.learner_final.exists():
                 self._train()
@@ -231,6 +237,30 @@ class Learner:
         result = self._result()
         self.run.write(self.run.learner_result, result)
         return result
+
+    def _pretrain(self) -> None:
+        """Updates on the demonstrations, before anything is published and without the limiter."""
+        if self.updates >= self.pretrain or not self.demo_replay.records_committed:
+            return
+        batches = self._batches()
+        status_due = Every(STATUS_EVERY_S)
+        try:
+            while self.updates < self.pretrain and not self._over():
+                self.eyes.check()
+                if self._unseen_demos():
+                    self.stop.wait(0.05)
+                else:
+                    self.phase = f"pre-training: {self.updates} of {self.pretrain} updates"
+                    self.state, self._metrics = self.agent.update(self.state, batches.get())
+                    self.updates += self.per_call
+                    self._rate.add(self.per_call)
+                if status_due():
+                    self._on_status(self.status())
+        finally:
+            self.rng.bit_generator.state = batches.state()
+            batches.close()
+        if self._metrics is not None:
+            self._log(self._metrics)
 
     def _train(self) -> None:
         """Update until the budget is spent, a policy has passed, or someone asks to stop."""
@@ -270,8 +300,9 @@ class Learner:
         sampler = MixedSampler(
             self.replay,
             self.demo_replay if len(self.demo_replay) else None,
-            demo_fraction=config.demo_fraction,
-            n_step=config.n_step,
+            demo_fraction=1.0 if self.imitates else config.demo_fraction,
+            n_step=1 if self.imitates else config.n_step,
+            chunk=getattr(self.agent, "chunk", 1),
             discount=self.experiment.agent.discount,
             features=self.eyes.layout is not None,
             stack=self.eyes.stack,
@@ -284,9 +315,7 @@ class Learner:
 
     def _wait_turn(self) -> bool:
         """True when the limiter lets the learner update; else wait a little and say for what."""
-        unseen = self.demo_replay.records_committed - self.demo_replay.ready
-        if unseen:
-            self.phase = f"encoding demonstrations: {unseen} records to go"
+        if self._unseen_demos() or self._nothing_to_imitate():
             self.stop.wait(0.05)
             return False
         if self.limiter.wait_may_update(self.per_call, timeout_s=0.2):
@@ -299,6 +328,20 @@ class Learner:
         else:
             self.phase = "waiting for actors: updates are ahead of env steps"
         return False
+
+    def _unseen_demos(self) -> bool:
+        """Demonstrations wait for the encoder."""
+        unseen = self.demo_replay.records_committed - self.demo_replay.ready
+        if unseen:
+            self.phase = f"encoding demonstrations: {unseen} records to go"
+        return bool(unseen)
+
+    def _nothing_to_imitate(self) -> bool:
+        """The policy's own steps are nothing that an imitator could learn from."""
+        nothing = self.imitates and not (self.demo_replay.transitions + self.replay.interventions)
+        if nothing:
+            self.phase = "waiting for a person's steps: there are no demonstrations to imitate"
+        return nothing
 
     def _over(self) -> bool:
         """Whether training ends here; the first reason is kept."""

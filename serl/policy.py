@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serl.errors import UserError
 from serl.sight import Seen, Sight, find_trunk
 
 
@@ -22,6 +23,8 @@ class PolicyInHand:
             each draw their own.
         version, params: a policy to start with, as from a checkpoint; -1 is none yet.
         trunk: what an agent on features sees through, where it is known already.
+        chunk_steps: actions of a chunk that are made before it plans again; the observations of
+            those steps are not looked at. Raises UserError for more than the agent plans.
     """
 
     def __init__(
@@ -31,7 +34,17 @@ class PolicyInHand:
         version: int = -1,
         params: Any = None,
         trunk: Any = None,
+        chunk_steps: int = 1,
     ) -> None:
+        planned = getattr(agent, "chunk", 1)
+        if chunk_steps > planned:
+            raise UserError(
+                f"actor.chunk_steps is {chunk_steps}, but this agent plans {planned} action(s) at "
+                f"once; set it to at most {planned}, or take an agent with longer chunks."
+            )
+        self.chunk_steps = chunk_steps
+        self._planned: list[NDArray[np.float32]] = []
+        """What is left of the chunk begun."""
         self.agent = agent
         self.version = version
         self.params = params
@@ -75,7 +88,12 @@ class PolicyInHand:
 
     def begin(self) -> None:
         """A new episode begins: call before its first observation is seen."""
+        self.drop_chunk()
         self.sight.begin()
+
+    def drop_chunk(self) -> None:
+        """What was planned is no longer right: someone else had the arm."""
+        self._planned.clear()
 
     def see(self, obs: Mapping[str, NDArray[Any]]) -> Seen:
         """The next observation of the episode as the policy sees it; once for each."""
@@ -87,6 +105,12 @@ class PolicyInHand:
 
     def act(self, obs: Mapping[str, NDArray[Any]], *, deterministic: bool) -> NDArray[np.float32]:
         """The action (A,) for one observation that was seen; sampled unless `deterministic`."""
+        if self._planned:
+            return self._planned.pop(0)
         size = self.agent.spec.action.shape
         noise = None if deterministic else self._rng.standard_normal(size, np.float32)
-        return np.asarray(self.agent.act_with(self.params, obs, noise))
+        if self.chunk_steps == 1:
+            return np.asarray(self.agent.act_with(self.params, obs, noise))
+        chunk = np.asarray(self.agent.act_chunk(self.params, obs, noise))
+        self._planned = list(chunk[1 : self.chunk_steps])
+        return chunk[0]
