@@ -120,6 +120,7 @@ class Operator:
         try:
             for device in self.all_devices:
                 device.open()
+            self._refuse_blind_hold()
         except BaseException:
             self.close()
             raise
@@ -255,6 +256,21 @@ class Operator:
             raise UserError(
                 f"mode {self.config.mode!r}: no key of {self.all_devices[0].name} says {needs!r}; "
                 f"bind one, as --keys {needs}=KEY, or take another mode."
+            )
+
+    def _refuse_blind_hold(self) -> None:
+        """A key whose release is not told cannot be held."""
+        if self.config.mode != "hold":
+            return
+        holds = [
+            getattr(device, "tells_releases", True)
+            for device, bound in zip(self.all_devices, self._bindings, strict=True)
+            if "hold" in bound.values()
+        ]
+        if not any(holds):
+            raise UserError(
+                "mode 'hold': this terminal does not tell when a key is let go. Take mode toggle, "
+                "a terminal that does (docs/teleoperation.md), or another device."
             )
 
 

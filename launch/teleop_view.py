@@ -66,9 +66,11 @@ class HandView:
         """One message for the person; stays visible for a while."""
         if self.also is not None:
             self.also.say(text)
+        if not text:
+            return
         if self._live is None:
             print(text, file=self._out, flush=True)
-        elif text:
+        else:
             self._messages.append(f"{time.strftime('%H:%M:%S')}  {text}")
             self._live.update(self.panel(), refresh=True)
 

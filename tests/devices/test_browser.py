@@ -2,6 +2,9 @@
 
 import time
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from envs.devices.base import REST
 from envs.devices.browser import Browser, BrowserConfig, BrowserInput
 from envs.devices.latch import Latch
@@ -77,3 +80,33 @@ def test_a_latch_s_stamp_is_of_the_oldest_input_not_yet_shown():
     latch.put(600)
     latch.put(700)
     assert latch.take(800).stamp_mono_ns == 600
+
+
+@given(st.lists(st.sampled_from(["down a", "up a", "down b", "up b", "tap c", "read"])))
+def test_every_press_is_in_exactly_one_reading_in_order(events):
+    """However readings fall between them; LeRobot lost what fell between two (P-9)."""
+    latch, down, expected, seen = Latch(), set(), [], []
+    for stamp, event in enumerate(events, 1):
+        what, _, key = event.partition(" ")
+        if what == "read":
+            reading = latch.take(stamp)
+            seen += reading.pressed
+            assert reading.held == down
+            continue
+        if what == "tap" or (what == "down" and key not in down):
+            expected.append(key)
+        if what != "tap":
+            (down.add if what == "down" else down.discard)(key)
+        latch.put(stamp, held=down, taps=[key] if what == "tap" else [])
+    assert [*seen, *latch.take(len(events) + 1).pressed] == expected
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=8))
+def test_a_motion_between_two_readings_is_shown_once_then_what_is_held(values):
+    latch = Latch()
+    for stamp, value in enumerate(values, 1):
+        latch.put(stamp, twist=(value, 0, 0, 0, 0, 0))
+    moved = [value for value in values if value] or [0.0]
+    shown = values[-1] if values[-1] else moved[-1]
+    assert latch.take(99).twist[0] == shown
+    assert latch.take(99).twist[0] == values[-1]

@@ -234,3 +234,14 @@ def test_devices_are_closed_when_one_cannot_be_opened():
     with pytest.raises(UserError, match="not there"), operator:
         pass
     assert closed == ["L"]
+
+
+def test_a_dead_man_key_needs_a_terminal_that_tells_releases():
+    operator, (hand,) = made("hold")
+    hand.tells_releases = False
+    with pytest.raises(UserError, match="does not tell when a key is let go"), operator:
+        pass
+    operator, (hand,) = made("toggle")
+    hand.tells_releases = False
+    with operator:
+        pass
