@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "num_critics": 3,
     "batch_size": 6,
     "utd_ratio": 3,
+    "precision": "float32",
     "image": PIXELS.image,
 }
 
