@@ -89,7 +89,8 @@ class LiveView:
             f"({state.number('actor', 'env_steps_per_s', '.0f')}/s), "
             f"{state.number('learner', 'updates')} updates "
             f"({state.number('learner', 'updates_per_s', '.0f')}/s), "
-            f"success {state.success}, policy v{state.number('actor', 'policy_version')} "
+            f"success {state.success}{state.helped}, "
+            f"policy v{state.number('actor', 'policy_version')} "
             f"({state.number('actor', 'policy_age_s', '.1f')} s old), "
             f"replay {state.replay}, "
             f"{fraction:.0%} of the budget, at most {minutes(left_s)} left"
@@ -168,6 +169,12 @@ class State:
         return f"{successes}/{episodes}" if episodes else "-"
 
     @property
+    def helped(self) -> str:
+        """The share of steps that a person made, where one is there."""
+        rate = self.get("actor", "intervention_rate")
+        return "" if rate is None else f" ({rate:.0%} of steps by hand)"
+
+    @property
     def phase(self) -> str:
         """What is going on: recording first, then what the actor does, and how far a test is."""
         recording = self.get("recorder", "phase")
@@ -198,10 +205,22 @@ class State:
                 ("success, last 20", self.success),
                 ("demonstrations", self.number("learner", "demos")),
             ),
+            *self._person(),
             (
                 ("policy version", self.number("actor", "policy_version")),
                 ("policy age [s]", self._fresh("actor", "policy_age_s", ".1f")),
             ),
+        ]
+
+    def _person(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+        """Where a person stands beside the actor: what they did, and how long a success takes."""
+        if self.get("actor", "intervention_rate") is None:
+            return []
+        return [
+            (
+                ("interventions, last 20", self.number("actor", "intervention_rate", ".0%")),
+                ("cycle time [s]", self.number("actor", "cycle_s", ".2f")),
+            )
         ]
 
     def _fresh(self, role: str, key: str, form: str) -> str:

@@ -40,6 +40,16 @@ FIGURES = (
         (("actor", "episode/success_last_20", "training"),),
         (0, 1),
     ),
+    Figure(
+        "Steps that a person made",
+        "share of an episode",
+        (
+            ("actor", "episode/intervention_rate", "one episode"),
+            ("actor", "episode/intervention_rate_last_20", "last 20"),
+        ),
+        (0, 1),
+    ),
+    Figure("Cycle time of successes", "seconds", (("actor", "episode/cycle_s", "cycle"),), (0,)),
     Figure("Return of training episodes", "return", (("actor", "episode/return", "return"),)),
     Figure("Episode length", "steps", (("actor", "episode/steps", "steps"),), (0,)),
     Figure(
@@ -78,10 +88,14 @@ def write_report(run: Run, result: dict[str, Any], video: Path | None) -> Path:
             "<details><summary>Settings</summary>" + table(_settings(run)) + "</details>",
         ]
     )
-    page = PAGE.replace("@TITLE@", html.escape(result["experiment"])).replace("@BODY@", body)
     with writing(run.report):
-        run.report.write_text(page)
+        run.report.write_text(page(result["experiment"], body))
     return run.report
+
+
+def page(title: str, body: str) -> str:
+    """A self-contained page around a body of ours."""
+    return PAGE.replace("@TITLE@", html.escape(title)).replace("@BODY@", body)
 
 
 def table(rows: Sequence[tuple[str, Any]]) -> str:
@@ -142,6 +156,10 @@ def _headline(result: dict[str, Any]) -> str:
         )
     if result.get("mean_cycle_s") is not None:
         tiles.append((f"{result['mean_cycle_s']:.2f} s", "mean cycle time of the successes"))
+    if steps := result.get("training_human_steps"):
+        share = steps / max(1, result["env_steps"] or 0)
+        words = f"of training steps by a person, {result['training_interventions']} interventions"
+        tiles.append((f"{share:.1%}", words))
     tiles.append((minutes(result["wall_s"]), "first demonstration to last test episode"))
     cells = (
         f"<div><b>{html.escape(big)}</b><small>{html.escape(small)}</small></div>"

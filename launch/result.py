@@ -26,6 +26,8 @@ FIELDS = (
     "mean_cycle_s",
     "mean_return",
     "env_steps",
+    "training_human_steps",
+    "training_interventions",
     "updates",
     "wall_s",
     "shortfall_updates",
@@ -74,6 +76,11 @@ def summary(run: Run, result: dict[str, Any], video: Path | None) -> str:
         f"{result['env_steps'] or 0:,} env steps, {result['updates'] or 0:,} critic updates, "
         f"{minutes(result['wall_s'])} min from the first demonstration to the last test episode"
     )
+    if steps := result.get("training_human_steps"):
+        lines.append(
+            f"a person took over {result['training_interventions']} times and made {steps:,} of "
+            f"the training steps ({steps / max(1, result['env_steps'] or 0):.1%})"
+        )
     if result["passed"] is False:
         gates = " before the gates were passed" if tells_success(result) else ""
         lines.append(f"training ended{gates}: {result['stopped_by']}")
@@ -109,6 +116,11 @@ def test_line(result: dict[str, Any]) -> str:
     )
     if result.get("judged_successes") is not None:
         text += f", {result['judged_successes']} by the learned reward's own judgement"
+    if result.get("assisted_episodes"):
+        text += (
+            f", {result['assisted_successes']} more of {result['assisted_episodes']} that a person "
+            "helped"
+        )
     if result["mean_return"] is not None:
         text += f", mean return {result['mean_return']:.3g}"
     if result["mean_cycle_steps"] is not None:

@@ -39,6 +39,7 @@ class Attendance:
         self.cycle_s: float | None = None
         """Of the last success, without pauses [s]."""
         self._env, self._stop, self._judged = env, stop, judged
+        self._hz = getattr(getattr(env.unwrapped, "config", None), "control_hz", None)
         self._last: LastStep | None = None
         if person is not None:
             env.unwrapped.asks = self._ask
@@ -101,6 +102,13 @@ class Attendance:
 
     # What they ask for.
 
+    def heed(self, env: Any = None) -> bool:
+        """In a test, after a step: do what was said; True when the episode is to be begun again."""
+        self.given_up = False
+        if self.person is not None and self._orders():
+            self._pause()
+        return self.given_up
+
     def _orders(self) -> bool:
         """Take orders; True when they want a pause."""
         assert self.person is not None
@@ -144,19 +152,20 @@ class Attendance:
     # A test.
 
     @contextmanager
-    def of_a_test(self) -> Iterator[Callable[[Any], None] | None]:
-        """While a policy is tested the hand moves nothing; what to call after each step."""
+    def of_a_test(self, *, hands_off: bool = True) -> Iterator[Callable[[Any], bool] | None]:
+        """While a policy is tested the hand moves nothing, unless its help is counted apart; what
+        to call after each step."""
         person = self.person
         if person is None:
             yield None
             return
         judge = self._env if isinstance(self._env, HumanReward) else None
-        person.may_take_over = False
+        person.may_take_over = not hands_off
         person.episode_ends(may_be_judged=False)
         if judge is not None:
             judge.asks_at_end = True
         try:
-            yield lambda env: self._pause() if self._orders() else None
+            yield self.heed
         finally:
             person.may_take_over = True
             if judge is not None:
@@ -170,6 +179,8 @@ class Attendance:
         if self.person is None:
             return {}
         self.last_was_alone = tally.alone
+        if tally.success and self._hz:
+            self.cycle_s = tally.steps / self._hz
         return self.interventions.add(tally)
 
     def totals(self) -> dict[str, int]:
@@ -177,7 +188,10 @@ class Attendance:
         if self.person is None and not self.interventions.takeovers:
             return {}
         done = self.interventions
-        return {"human_steps": done.human_steps, "interventions": done.takeovers}
+        return {
+            "training_human_steps": done.human_steps,
+            "training_interventions": done.takeovers,
+        }
 
     def status(self) -> dict[str, Any]:
         """For the live view."""
@@ -185,6 +199,7 @@ class Attendance:
             return {}
         return {
             "intervention_rate": self.interventions.rate,
+            "cycle_s": self.cycle_s,
             "interventions": self.interventions.takeovers,
             "device_trouble": self.person.operator.trouble(),
         }

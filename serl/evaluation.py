@@ -5,12 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from serl.tally import Tally
+
 Policy = Callable[[dict[str, NDArray[Any]]], NDArray[Any]]
 """Observation to action, deterministic unless its maker says otherwise."""
+
+
+class Recorder(Protocol):
+    """Keeps what an env returned, episode by episode."""
+
+    def begin(self, obs: Any, info: Any) -> None: ...
+
+    def step(
+        self, action: Any, obs: Any, reward: float, terminated: bool, truncated: bool, info: Any
+    ) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +37,15 @@ class EpisodeResult:
     """False: the env says nothing of success, and only the return counts."""
     true_success: bool | None = None
     """With a learned reward, which `success` then is: what the task itself says; None: nothing."""
+    human_steps: int = 0
+    """Steps that a person made instead of the policy."""
+    interventions: int = 0
+    """How often one took over."""
+
+    @property
+    def alone(self) -> bool:
+        """Nobody helped."""
+        return self.human_steps == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +56,20 @@ class EvaluationResult:
 
     @property
     def successes(self) -> int:
-        return sum(e.success for e in self.episodes)
+        """Of the policy alone; `assisted_successes` are counted apart."""
+        return sum(e.success and e.alone for e in self.episodes)
+
+    @property
+    def assisted_successes(self) -> int:
+        """With a person's help."""
+        return sum(e.success and not e.alone for e in self.episodes)
 
     @property
     def true_successes(self) -> int | None:
         """By the task's own truth, where a learned reward judges and the task can tell."""
         if not self.episodes or any(e.true_success is None for e in self.episodes):
             return None
-        return sum(bool(e.true_success) for e in self.episodes)
+        return sum(bool(e.true_success) and e.alone for e in self.episodes)
 
     @property
     def mean_return(self) -> float:
@@ -71,6 +98,10 @@ class EvaluationResult:
             "wilson_95": [low, high],
             "mean_cycle_steps": self.mean_cycle_steps,
             "mean_return": self.mean_return,
+            "assisted_episodes": sum(not e.alone for e in self.episodes),
+            "assisted_successes": self.assisted_successes,
+            "interventions": sum(e.interventions for e in self.episodes),
+            "human_steps": sum(e.human_steps for e in self.episodes),
             "reports_success": any(e.success_reported for e in self.episodes),
             "per_episode": [asdict(e) for e in self.episodes],
         }
@@ -95,7 +126,8 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 def _counts(episode: EpisodeResult) -> bool:
     """Whether it is one of the successes that are reported."""
-    return episode.success if episode.true_success is None else episode.true_success
+    success = episode.success if episode.true_success is None else episode.true_success
+    return success and episode.alone
 
 
 def evaluate(
@@ -104,8 +136,9 @@ def evaluate(
     seeds: Iterable[int],
     *,
     on_episode: Callable[[EpisodeResult], None] | None = None,
-    on_step: Callable[[Any], None] | None = None,
+    on_step: Callable[[Any], Any] | None = None,
     on_reset: Callable[[], None] | None = None,
+    recorder: Recorder | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EvaluationResult:
     """Roll `policy` through one episode per seed. Nothing it does reaches a replay.
@@ -117,8 +150,9 @@ def evaluate(
         policy: observation dict to action (A,).
         env: a gymnasium.Env of the experiment, pipeline included.
         on_episode: told each result as it comes.
-        on_step: given the env after each reset and step (to film it).
+        on_step: given the env after each reset and step (to film it); true breaks the episode off.
         on_reset: called when an episode begins: a policy that sees past frames forgets them.
+        recorder: given all that the env returns.
         should_stop: asked between episodes; True ends early with what there is.
     """
     episodes: list[EpisodeResult] = []
@@ -127,7 +161,7 @@ def evaluate(
         if should_stop():
             break
         while (
-            episode := _roll(policy, env, seed, on_step, on_reset)
+            episode := _roll(policy, env, seed, on_step or _nothing, on_reset, recorder)
         ) is None and not should_stop():
             pass  # the env says why, and its reset waits until it is put right
         if episode is None:
@@ -138,38 +172,41 @@ def evaluate(
     return EvaluationResult(episodes=tuple(episodes))
 
 
+def _nothing(env: Any) -> None: ...
+
+
 def _roll(
     policy: Policy,
     env: Any,
     seed: int,
-    on_step: Callable[[Any], None] | None,
+    on_step: Callable[[Any], Any],
     on_reset: Callable[[], None],
+    recorder: Recorder | None,
 ) -> EpisodeResult | None:
-    """One episode; None when the env broke it off."""
-    obs, _ = env.reset(seed=seed)
+    """One episode; None when the env, or who watches it, broke it off."""
+    obs, info = env.reset(seed=seed)
     on_reset()
-    total, steps, over, success, reported = 0.0, 0, False, False, False
-    true: bool | None = None
-    if on_step is not None:
-        on_step(env)
+    if recorder is not None:
+        recorder.begin(obs, info)
+    tally, over, reported = Tally(), False, False
+    on_step(env)
     while not over:
-        obs, reward, terminated, truncated, info = env.step(policy(obs))
-        total += float(reward)
-        steps += 1
-        success = success or bool(info.get("success", False))
-        if info.get("env_success") is not None:
-            true = bool(true) or bool(info["env_success"])
+        action = policy(obs)
+        obs, reward, terminated, truncated, info = env.step(action)
+        if recorder is not None:
+            recorder.step(action, obs, float(reward), terminated, truncated, info)
+        tally.add(float(reward), info)
         reported = reported or "success" in info
         over = terminated or truncated
-        if on_step is not None:
-            on_step(env)
-        if info.get("interrupted"):
+        if on_step(env) or info.get("interrupted"):
             return None
     return EpisodeResult(
         seed=seed,
-        success=success,
-        steps=steps,
-        episode_return=total,
+        success=tally.success,
+        steps=tally.steps,
+        episode_return=tally.total,
         success_reported=reported,
-        true_success=true,
+        true_success=tally.true_success,
+        human_steps=tally.human_steps,
+        interventions=tally.interventions,
     )

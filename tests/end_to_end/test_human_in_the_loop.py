@@ -122,7 +122,8 @@ def test_a_step_that_the_hand_made_is_stored_as_the_person_s_and_counted(beside)
     assert told["episode/interventions"] == 2
     assert told["episode/intervention_steps"] == 4
     assert told["episode/intervention_rate"] == 0.4
-    assert actor.attendance.totals() == {"human_steps": 4, "interventions": 2}
+    told = {"training_human_steps": 4, "training_interventions": 2}
+    assert actor.attendance.totals() == told
 
 
 def test_a_person_who_takes_over_drops_the_rest_of_a_chunk(beside):

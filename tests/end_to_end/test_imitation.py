@@ -1,4 +1,4 @@
-"""HG-DAgger: cloned first, then taught by people's steps alone; and chunks of actions, made and dropped."""
+"""HG-DAgger: cloned first, then taught by people alone; chunks of actions, made and dropped."""
 
 from __future__ import annotations
 
