@@ -8,11 +8,13 @@ examples:
   serl actor pick_cube_state --learner-address gpu.lan:5488 --token-file token --tls-ca ca.pem
   serl actor pick_cube_state --learner-address gpu.lan:5488 --no-evaluate
   serl actor pick_cube_state --device spacemouse --mode touch
+  serl actor pick_cube_state --device browser
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
+from contextlib import ExitStack
 from typing import Any
 
 from launch.arguments import (
@@ -25,6 +27,7 @@ from launch.arguments import (
 )
 from launch.attending import add_person, attended
 from launch.connection import client_security
+from launch.console.beside import add_console, console_beside
 from launch.experiments import need
 from launch.processes import UNFINISHED, stop_on_signals
 from launch.result import test_line
@@ -49,6 +52,7 @@ def add_arguments(parser: Parser) -> None:
         help="only collect: with several actors, one runs the gates and the final test",
     )
     add_person(parser)
+    add_console(parser)
     add_security(parser, server=False)
     add_supervised(parser)
 
@@ -61,10 +65,19 @@ def run(args: Namespace) -> int:
     with (
         StatusTeller(folder.status_path("actor"), quiet=supervised) as teller,
         attended(args, experiment) as (experiment, operator),
+        ExitStack() as beside,
     ):
+
+        def show(env: Any) -> None:
+            """A console of this env, if one is asked for."""
+            beside.enter_context(
+                console_beside(args, env, operator, title=lambda: "actor", run=folder)
+            )
+
         done = actor.run_actor(
             experiment,
             operator=operator,
+            on_env=show,
             run_dir=folder.path,
             learner_address=args.learner_address,
             rpc=client_security(args),

@@ -108,6 +108,7 @@ def paced_for(config: Any, experiment: Experiment) -> Experiment:
 def _config(args: Namespace) -> Any:
     """The operator's config, a keyboard at the terminal that was handed on."""
     from envs.operator import operator_config
+    from launch.console.beside import with_page
 
     terminal = args.terminal
     config = operator_config(
@@ -117,6 +118,8 @@ def _config(args: Namespace) -> Any:
         keys=args.keys,
         listen=terminal is not None or sys.stdin.isatty(),
     )
+    if getattr(args, "console", None) is not None:
+        config = with_page(config)
     if terminal is None:
         return config
 

@@ -10,9 +10,9 @@ from typing import Any
 from envs.devices.browser import Browser, BrowserInput
 from envs.devices.sticks import BUTTONS, Sticks
 
-MAX_NAMES = 40
-"""Keys that can be down at once, and more than anyone has fingers."""
-MAX_NAME_CHARS = 16
+MAX_NAMES = 64
+"""Keys that can be down at once: more than there are."""
+MAX_NAME_CHARS = 32
 
 STICKS = tuple(field.name for field in fields(Sticks))
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 from console.stands import StandFeed, opened, talk, until
 
+from envs.devices.browser import BrowserConfig
 from launch.console.hand import parse_input
 from launch.console.run_feed import RunFeed
 
@@ -141,11 +142,17 @@ def test_what_a_page_says_wrongly_is_said_to_it_and_changes_nothing(console, tex
 
 @pytest.mark.parametrize(
     "message",
-    [{"keys": ["w" * 17]}, {"keys": ["w"] * 41}, {"sticks": [float("nan")] * 6}, {"taps": [1]}],
+    [{"keys": ["w" * 33]}, {"keys": ["w"] * 65}, {"sticks": [float("nan")] * 6}, {"taps": [1]}],
 )
 def test_an_input_out_of_bounds_is_refused(message):
     with pytest.raises(ValueError, match=r"keys|sticks|taps"):
         parse_input(message)
+
+
+def test_every_key_and_button_with_a_word_may_be_held():
+    """The dead man's own key was refused for its length, and with it all that was down."""
+    names = list(BrowserConfig.words)
+    assert parse_input({"keys": names}).keys == set(names)
 
 
 def test_a_stick_never_asks_for_more_than_all():

@@ -19,7 +19,7 @@ function connect() {
     if (event.data instanceof ArrayBuffer) { showFrame(event.data); return; }
     const message = JSON.parse(event.data);
     ({ state: showState, floor: showFloor, notes: showNotes, curves: showCurves,
-       problem: m => { $("notes").textContent += "\n" + m.text; } })[message.t](message);
+       problem: m => { $("notes").textContent = m.text; $("notecard").hidden = false; } })[message.t](message);
   };
   socket.onclose = () => {
     floor = {}; state = {}; hand.drive(false); showDrives();
@@ -53,8 +53,9 @@ function showState(message) {
     ...(state.silent || [])].filter(Boolean).join("\n");
   $("trouble").textContent = trouble; $("trouble").hidden = !trouble;
   const faulty = state.stopped || (state.arms || []).some(arm => arm.fault);
-  $("recover").hidden = !faulty;
-  $("estop").hidden = !state.arms;
+  $("recover").dataset.off = faulty ? "" : "1";
+  $("stops").hidden = !state.arms;
+  showDrives();
   $("arms").innerHTML = (state.arms || []).map(arm => `<tr><td>arm ${safe(arm.name)}</td>
     <td class="n" data-pos="${arm.pos_m.join(" ")}">${arm.pos_m.map(v => v.toFixed(3)).join("  ")} m</td>
     <td class="n">${arm.force_n.toFixed(1)} N</td><td class="n">${arm.gripper_mm} mm</td>
@@ -77,14 +78,14 @@ function showWords() {
   if (key === shownWords) return;
   shownWords = key;
   const words = state.words || {};
-  hand.holds(words.hold || []);
+  const first = word => (words[word] || []).find(k => !k.startsWith("pad_")) || (words[word] || [])[0];
+  hand.holds(first("hold"));
   $("words").replaceChildren(...WORDS.filter(word => words[word]).map(word => {
     const button = document.createElement("button"), small = document.createElement("small");
-    const typed = words[word].filter(k => !k.startsWith("pad_"));
     button.className = word; button.dataset.word = word;
-    small.textContent = typed.join(", ") || words[word][0];
+    small.textContent = first(word);
     button.append(LABELS[word], small);
-    button.onclick = () => { hand.tap(words[word][0]); button.blur(); };
+    button.onclick = () => { hand.tap(first(word)); button.blur(); };
     return button;
   }));
   $("words").parentElement.hidden = !Object.keys(words).length;

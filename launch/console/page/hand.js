@@ -92,7 +92,7 @@ function makeHand(send) {
   return {
     drive(on) { if (drives !== on) { drives = on; taps.length = 0; if (!on) clear(); } },
     tap(key) { taps.push(key); },
-    holds(names) { holdKeys = names.slice(0, 1); },
+    holds(key) { holdKeys = key ? [key] : []; },
     get looked() { return looked(); },
   };
 }
