@@ -13,6 +13,7 @@ examples:
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from argparse import Namespace
@@ -29,7 +30,7 @@ from serl.errors import Interrupted, UserError
 
 FOREVER_S = 24 * 3600.0
 TASK = "reach"
-"""Without --task: an arm, a free box to move in, and all six axes."""
+"""Without --task: an arm, a free box to move in, all six axes, and the gripper too."""
 WINDOW_HZ = 10.0
 
 
@@ -51,12 +52,16 @@ def run(args: Namespace) -> int:
     selection = Selection.from_args(args)
     if selection.reward is not None or selection.agent is not None:
         raise UserError("teleop uses the env alone; leave --reward and --agent out.")
-    if selection.is_empty:
+    chosen = not selection.is_empty
+    if not chosen:
         args.task = TASK
         selection = Selection.from_args(args)
     env_config = endless(
         hand_env(selection.load_env(), args.backend, episode_s=args.for_s or FOREVER_S)
     )
+    if not chosen and env_config.action.gripper == "none":
+        action = dataclasses.replace(env_config.action, gripper="toggle")
+        env_config = dataclasses.replace(env_config, action=action)
     stop = stop_on_signals()
     operator = make_operator(args, env_config, device=args.device)
     with hand_on(env_config, operator, args, render=args.window) as env:

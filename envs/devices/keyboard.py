@@ -112,13 +112,17 @@ class Keyboard(ThreadedDevice):
         else:
             events = self._parser.flush() if self._parser.pending else []
         now_ns = time.monotonic_ns()
+        self._lapse(now_ns)
+        for event in events:
+            self._event(event, now_ns)
+
+    def _lapse(self, now_ns: int) -> None:
+        """Let go of the keys that have not been repeated in time."""
         lapsed = [name for name, until in self._until_ns.items() if 0 < until <= now_ns]
         for name in lapsed:
             del self._until_ns[name]
-        if lapsed and not events:
+        if lapsed:
             self._put(now_ns, [])
-        for event in events:
-            self._event(event, now_ns)
 
     def _event(self, event: tk.KeyEvent, now_ns: int) -> None:
         if event is tk.BLUR:

@@ -14,7 +14,7 @@ RIGHT, BACK, DOWN = 0, 1, 2
 """A puck's own axes, as its reports count them: x to the right, y towards the person, z down."""
 
 
-def until(condition, timeout_s=5.0):
+def until(condition, timeout_s=20.0):
     """The first true value of `condition()`."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):

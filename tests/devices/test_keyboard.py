@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.devices import keys
-from envs.devices.base import DOF, REST, DeviceLost
+from envs.devices.base import DOF, DeviceLost
 from envs.devices.keyboard import Keyboard, KeyboardConfig
-from envs.devices.terminal_keys import BLUR, KeyParser
+from envs.devices.terminal_keys import BLUR, KeyEvent, KeyParser
 from serl.errors import UserError
 
-QUICK = {"first_pause_s": 0.12, "repeat_pause_s": 0.06, "speed": 1.0}
+SETTINGS = {"first_pause_s": 5.0, "speed": 1.0}
 
 
 @pytest.fixture(params=[False, True], ids=["plain terminal", "tells releases"])
@@ -36,7 +36,7 @@ def telling():
 
 def opened(kitty):
     terminal = Terminal(kitty=kitty)
-    device = Keyboard(KeyboardConfig(address=terminal.path, **QUICK))
+    device = Keyboard(KeyboardConfig(address=terminal.path, **SETTINGS))
     device.open()
     assert device.tells_releases == kitty
     yield terminal, device
@@ -69,23 +69,56 @@ def test_two_held_keys_move_along_both(telling):
     until(lambda: device.read().twist[:2] == (1.0, 1.0))
 
 
-def test_without_releases_a_key_counts_until_its_repeats_have_ended(plain):
-    terminal, device = plain
-    terminal.type(b"w")
-    until(lambda: device.read().moves)
-    for _ in range(6):
-        time.sleep(0.02)
-        terminal.type(b"w")
-        assert device.read().moves
-    until(lambda: not device.read().moves, timeout_s=1.0)
+class Typist:
+    """Presses keys of a plain terminal at moments of its own; milliseconds."""
+
+    def __init__(self, **settings):
+        self.device = Keyboard(KeyboardConfig(**settings))
+
+    def tap(self, at_ms, key):
+        self.device._lapse(at_ms * 1_000_000)
+        self.device._event(KeyEvent(key, "tap"), at_ms * 1_000_000)
+
+    def at(self, at_ms):
+        self.device._lapse(at_ms * 1_000_000)
+        return self.device.latch.take(at_ms * 1_000_000)
 
 
-def test_without_releases_another_key_ends_the_move(plain):
-    terminal, device = plain
-    terminal.type(b"w")
-    until(lambda: device.read().moves)
-    terminal.type(b" ")
-    until(lambda: device.read().twist == REST, timeout_s=0.1)
+@pytest.mark.parametrize(
+    ("delay_ms", "every_ms"), [(250, 33), (500, 33), (600, 40), (375, 90)]
+)  # Linux console, X and GNOME, KDE, macOS
+def test_without_releases_a_key_is_held_from_its_press_until_its_repeats_have_ended(
+    delay_ms, every_ms
+):
+    typist = Typist()
+    typist.tap(1, "w")
+    repeats = range(1 + delay_ms, 2000, every_ms)
+    moving = []
+    for now in range(2, 3000, 10):
+        for repeat in repeats:
+            if now - 10 < repeat <= now:
+                typist.tap(repeat, "w")
+        moving.append((now, typist.at(now).moves))
+    last = max(now for now, moves in moving if moves)
+    assert all(moves for now, moves in moving if now <= last)
+    assert repeats[-1] + 100 <= last <= repeats[-1] + 170
+
+
+def test_without_releases_a_tap_ends_by_itself():
+    typist = Typist(first_pause_s=0.65)
+    typist.tap(1, "w")
+    assert typist.at(640).moves
+    assert not typist.at(660).moves
+
+
+def test_without_releases_another_key_ends_the_move():
+    typist = Typist()
+    typist.tap(1, "w")
+    assert typist.at(20).moves
+    typist.tap(30, "space")
+    reading = typist.at(31)
+    assert not reading.moves
+    assert reading.pressed == ("space",)
 
 
 def test_repeats_are_one_press(both):
@@ -101,8 +134,7 @@ def test_repeats_are_one_press(both):
 def test_a_tap_between_two_readings_is_one_step_and_a_press(telling):
     terminal, device = telling
     terminal.type(kitty(ord("w")) + kitty(ord("w"), 3) + kitty(127) + kitty(127, 3))
-    time.sleep(0.1)
-    reading = device.read()
+    reading = until(lambda: (r := device.read()).pressed and r)
     assert reading.twist[0] == 1.0
     assert reading.pressed == ("w", "backspace")
     assert reading.held == frozenset()

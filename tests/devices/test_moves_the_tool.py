@@ -8,7 +8,7 @@ from devices.stands import FakeHid, Terminal, VirtualPad, kitty, until
 
 from envs.config import ActionConfig
 from envs.devices.base import DOF, parse_device
-from envs.devices.browser import BrowserInput
+from envs.devices.browser import BrowserConfig, BrowserInput
 from envs.operator import OperatorConfig
 from envs.spaces import AXES
 from envs.tasks.reach import ReachConfig
@@ -24,6 +24,7 @@ def spacemouse(monkeypatch):
     pytest.importorskip("pyspacemouse")
     hid = FakeHid()
     monkeypatch.setattr("envs.devices.spacemouse._enumerate", lambda: [hid])
+    monkeypatch.setattr("envs.devices.spacemouse.LAPSE_S", 60.0)
     counts = np.vstack([[0, -350, 0], [-350, 0, 0], [0, 0, -350]])
     moves = [(tuple(c), (0, 0, 0)) for c in counts]
     turns = [((0, 0, 0), tuple(c)) for c in counts]
@@ -64,7 +65,7 @@ def keyboard(monkeypatch):
 @contextlib.contextmanager
 def browser(monkeypatch):
     made = []
-    config = parse_device("browser")
+    config = BrowserConfig(silence_s=60.0)
 
     class Given:
         kind, words, make = config.kind, config.words, lambda self: made[0]
