@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from launch.data_edit import copy
 from launch.data_fit import check_fit
-from launch.data_info import GRIPPER, action_names
+from launch.data_info import GRIPPER, action_names, bounds
 from serl.data.demos import Episode, EpisodeMeta
 from serl.data.formats.base import need
 from serl.data.formats.native import open_set
@@ -84,6 +84,8 @@ def mended(episode: Episode, mend: Mend) -> Episode:
     if mend.gripper is not None:
         for name in ("action", "requested_action"):
             rows[name] = _grippers(episode, name, mend.gripper)
+    if mend.adopt is not None:
+        _check_bounds(rows, spec)
     meta = mended_meta(episode.meta, mend)
     if mend.success_at_end:
         last = rows[-1:]
@@ -124,6 +126,19 @@ def mended_meta(meta: EpisodeMeta, mend: Mend) -> EpisodeMeta:
         shared["action"] = {**shared["action"], GRIPPER: mend.gripper[1]}
         details[SHARED] = shared
     return dataclasses.replace(meta, details=details)
+
+
+def _check_bounds(rows: Records, spec: Spec) -> None:
+    """Raises UserError for an action beyond the bounds that were taken over."""
+    low, high = bounds(spec)
+    actions = rows["action"].reshape(len(rows), -1)
+    for k, name in enumerate(action_names(spec)):
+        far = float(actions[:, k][np.abs(actions[:, k]).argmax()])
+        if not low[k] <= far <= high[k]:
+            raise UserError(
+                f"action {name} is {far:g} in the set, beyond the experiment's {low[k]:g} to "
+                f"{high[k]:g}: it means something else there, and --adopt does not scale."
+            )
 
 
 def _observation(old: Records, source: ArraySpec, array: ArraySpec, mend: Mend) -> NDArray[Any]:

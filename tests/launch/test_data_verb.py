@@ -287,6 +287,17 @@ def test_success_at_the_end_pays_once(folder: Path) -> None:
         assert not episode.records["truncated"].any()
 
 
+def test_bounds_that_the_actions_do_not_keep_are_not_adopted(tmp_path: Path) -> None:
+    """An action of 3 is no displacement of ours, whatever it is called."""
+    wide = changed(action=dataclasses.replace(made.ACTION, low=-4.0, high=4.0))
+    rows, meta = made.episode(wide, 4, "open", 0)
+    rows["action"][2, 0] = 3.0
+    write_episode(tmp_path / "ours", rows, wide, meta)
+    with pytest.raises(UserError, match=r"action x is 3 in the set, beyond .* -1 to 1"):
+        data_convert.convert(tmp_path / "ours", tmp_path / "new", Mend(adopt=made.spec()))
+    assert not (tmp_path / "new").exists()
+
+
 @given(
     st.lists(st.sampled_from([-1.0, 1.0]), min_size=1, max_size=12), st.sampled_from([-1.0, 1.0])
 )

@@ -78,15 +78,17 @@ def records_of(steps: Steps, spec: Spec, source: Source = Source.HUMAN) -> Recor
 
 def meta_of(steps: Steps, experiment: str) -> EpisodeMeta:
     """What is known of an episode; one of ours keeps what it said."""
+    rate = {RATE: steps.control_hz} if steps.control_hz else {}
     if steps.meta is not None:
-        return steps.meta
+        told = {} if rate_of(steps.meta) else rate
+        return dataclasses.replace(steps.meta, details={**steps.meta.details, **told})
     success = bool(steps.success.any())
     over = bool((steps.terminated | steps.truncated)[-1:].any())
     return EpisodeMeta(
         experiment=experiment,
         success=success,
         outcome="success" if success else "failure" if over else "aborted",
-        details={RATE: steps.control_hz} if steps.control_hz else {},
+        details=rate,
     )
 
 
