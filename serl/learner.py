@@ -37,7 +37,7 @@ from serl.run_folder import RunFolder
 from serl.sight import with_trunk
 from serl.stop import FINISHED, training_over
 from serl.timing import Every, Rate
-from serl.warm_start import check_equal, networks_of, take_data, take_trunk
+from serl.warm_start import check_equal, has_other_agent, networks_of, take_data, take_trunk
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Learner:
         demos_expected: wait until the folder holds this many.
         resume: go on from the newest checkpoint and the replay.
         init_from: another run of equal spec whose networks to start from.
-        with_data: also take that run's demos and replay.
+        with_data: also take that run's demos and replay; another kind of agent takes those alone.
         wandb: also log to Weights & Biases.
         on_status: told the state of things about twice a second.
         stop: set from outside to end cleanly.
@@ -105,10 +105,13 @@ class Learner:
         self.run_id = self.run.open_as(experiment)
         first_time = not self.run.version.exists()
         if init_from is not None:
-            check_equal(RunFolder(init_from), experiment)
-            take_trunk(RunFolder(init_from), self.run)
+            source = RunFolder(init_from)
+            data_only = with_data and has_other_agent(source, experiment)
+            check_equal(source, experiment, data_only=data_only)
+            take_trunk(source, self.run)
             if with_data and first_time:
-                take_data(RunFolder(init_from), self.run)
+                take_data(source, self.run)
+            init_from = None if data_only else init_from
         self.spec = experiment.env.spec()
         self.agent = self._agent()
         self.eyes = Eyes.of(self.agent, self.run, experiment.seed)

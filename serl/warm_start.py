@@ -12,8 +12,16 @@ from serl.run_folder import RunFolder
 from serl.types import first_difference
 
 
-def check_equal(source: RunFolder, experiment: Experiment) -> None:
-    """Refuse a run of another spec or agent.
+def has_other_agent(source: RunFolder, experiment: Experiment) -> bool:
+    """The run's agent is of another kind: its data may be taken, its networks not."""
+    if not source.config.exists():
+        return False
+    theirs = source.read(source.config)["contract"]["agent"]["type"]
+    return bool(theirs != type(experiment.agent).__name__)
+
+
+def check_equal(source: RunFolder, experiment: Experiment, *, data_only: bool = False) -> None:
+    """Refuse a run of another spec or, unless only its data is wanted, agent.
 
     Raises:
         SpecMismatch: names the first difference.
@@ -22,12 +30,13 @@ def check_equal(source: RunFolder, experiment: Experiment) -> None:
     if not source.config.exists():
         raise UserError(f"--init-from {source.path}: no run there; `serl list runs` shows them.")
     theirs, ours = source.read(source.config)["contract"], experiment.contract()
-    for part in ("spec", "agent"):
+    for part in ("spec",) if data_only else ("spec", "agent"):
         difference = first_difference(ours[part], theirs[part], part)
         if difference:
             raise SpecMismatch(
                 f"--init-from {source.path} has another {part} ({difference}). "
-                "Only a run of equal spec and agent can be started from."
+                "Only a run of equal spec and agent can be started from; with --with-data, another "
+                "kind of agent takes the data alone."
             )
 
 
