@@ -11,6 +11,7 @@ examples:
   serl bench pixels
   serl bench reencode
   serl bench studies crops weights --seeds 0 1 2
+  serl bench humans --seeds 0 1 2 3 4
   serl bench robot --quick
   serl bench teleop
   serl bench kills
@@ -45,6 +46,7 @@ ALL = (
     "pixels",
     "reencode",
     "studies",
+    "humans",
     "teleop",
     "robot",
     "transfer",
@@ -69,7 +71,7 @@ def add_arguments(parser: Parser) -> None:
         "--seeds",
         nargs="+",
         type=number(int, 0, 65535),
-        help="of `demo` (0 1 2 3 4) and `gym` (0 1 2)",
+        help="of `demo` and `humans` (0 1 2 3 4), and `gym` (0 1 2)",
     )
 
 
@@ -85,6 +87,10 @@ def run(args: Namespace) -> int:
     for name in args.what or USUAL:
         if name == "demo":
             code = max(code, demo(args.seeds or (0, 1, 2, 3, 4)))
+            continue
+        if name == "humans":
+            benchmark = importlib.import_module("benchmarks.humans")
+            code = max(code, benchmark.run(args.seeds, args.quick))
             continue
         if name == "gym":
             benchmark = importlib.import_module("benchmarks.gym")
