@@ -1,6 +1,7 @@
 """From the hand to the tool: each gesture of each device, through the operator and the env."""
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
@@ -14,8 +15,14 @@ from envs.spaces import AXES
 from envs.tasks.reach import ReachConfig
 from robot_servers.control import se3
 
+TILTED = dataclasses.replace(
+    ReachConfig().arms[0], start_quat_xyzw=(0.9496, 0.1925, 0.0491, 0.2425), start_noise_m=(0, 0, 0)
+)
+"""By half a radian: straight down, a turn and its inverse are the same matrix."""
+
 CONFIG = ReachConfig(
-    action=ActionConfig(axes=AXES, translation_step_m=0.01, rotation_step_rad=0.05, gripper="none")
+    arms=(TILTED,),
+    action=ActionConfig(axes=AXES, translation_step_m=0.01, rotation_step_rad=0.05, gripper="none"),
 )
 
 

@@ -16,6 +16,11 @@ from robot_servers.control import se3
 from serl.records import RecordBuilder
 from serl.types import Source
 
+TILTED = dataclasses.replace(
+    ReachConfig().arms[0], start_quat_xyzw=(0.9496, 0.1925, 0.0491, 0.2425), start_noise_m=(0, 0, 0)
+)
+"""Tilted by half a radian: straight down, a turn and its inverse are the same matrix."""
+
 SIX = ActionConfig(axes=AXES, translation_step_m=0.025, gripper="three_way")
 
 
@@ -100,7 +105,7 @@ def test_replaying_stored_actions_repeats_the_motion(name):
 def free():
     """Six axes in the middle of the box, and a hand that the test sets."""
     held = {}
-    config = ReachConfig(action=SIX)
+    config = ReachConfig(action=SIX, arms=(TILTED,))
     env = config.make(intervention=lambda: held.get("hands"))
     yield env, held
     env.close()
@@ -128,7 +133,7 @@ def test_the_tool_moves_the_way_the_hand_moves(free, dof, sign):
     way, rest = (moved, turned) if dof < 3 else (turned, moved)
     enough = 0.05 if dof < 3 else 0.2
     assert sign * way[dof % 3] > enough
-    assert np.abs(np.delete(way, dof % 3)).max() < 0.2 * enough
+    assert np.abs(np.delete(way, dof % 3)).max() < 0.3 * enough
     assert np.abs(rest).max() < (0.05 if dof < 3 else 0.01)
 
 
