@@ -14,6 +14,7 @@ examples:
   serl bench humans --seeds 0 1 2 3 4
   serl bench robot --quick
   serl bench teleop
+  serl bench console
   serl bench kills
   serl bench soak --minutes 30
   serl bench demo --seeds 0 1 2 3 4
@@ -48,6 +49,7 @@ ALL = (
     "studies",
     "humans",
     "teleop",
+    "console",
     "robot",
     "transfer",
     "experts",

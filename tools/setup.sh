@@ -26,3 +26,4 @@ tools/install.sh .venv/bin/python "${constraints[@]}" --no-build-isolation --edi
 
 tools/setup_gl.sh .venv
 tools/setup_usb.sh .venv
+tools/setup_browser.sh .venv

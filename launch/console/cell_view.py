@@ -27,7 +27,7 @@ from robot_servers.simulation.cell import arm_prefix, build_cell, compile_cell
 
 Array = NDArray[np.float64]
 
-EYE_M, LOOK_AT_M = (1.55, -1.15, 0.95), (0.3, 0.0, 0.22)
+EYE_M, LOOK_AT_M = (1.3, -0.85, 0.72), (0.33, 0.0, 0.2)
 """Where the 3-D view is first seen from, in the world."""
 STILL_M = 1e-5
 """A body that moved less than this is not sent again."""

@@ -16,7 +16,7 @@ MAX_LOSSES = 6
 NAMES = {
     "episode/success_last_20": ("success", "last 20"),
     "episode/true_success": ("success", "true"),
-    "episode/intervention_rate": ("interventions", "share of steps"),
+    "episode/intervention_rate_last_20": ("interventions", "share of steps"),
     "policy/age_s": ("policy age [s]", "age"),
 }
 """Group and name of the metrics that are shown besides losses."""

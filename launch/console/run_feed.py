@@ -57,5 +57,9 @@ def health(run: Run) -> dict[str, Any]:
         if role in state.statuses
     }
     rows = [list(pair) for both in state.rows() for pair in both]
-    late = [f"{role} silent for {s:.0f} s" for role, s in silent.items() if s > STALE_S]
+    late = [
+        f"{role} silent for {s:.0f} s"
+        for role, s in silent.items()
+        if s > STALE_S and role != "recorder"  # it ends when it is done
+    ]
     return {"phase": state.phase, "run": rows, "silent": late}

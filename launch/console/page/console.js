@@ -158,6 +158,7 @@ function slider(name, low, high, value, act) {
   return label;
 }
 
+$("tuning").addEventListener("toggle", () => document.activeElement.blur());
 $("take").onclick = () => { socket.send(JSON.stringify({ t: "take" })); $("take").blur(); };
 $("estop").onclick = () => { fetch("/estop", { method: "POST" }); $("estop").blur(); };
 $("recover").onclick = () => { order("recover"); $("recover").blur(); };

@@ -9,9 +9,10 @@ const PAD = ["a", "b", "x", "y", "leftshoulder", "rightshoulder", "", "", "back"
   "leftstick", "rightstick", "dpup", "dpdown", "dpleft", "dpright", "guide"];
 // The arrows on the screen: what is shown, the key each is, what it does.
 const ARROWS = [["↑", "w", "away"], ["↓", "s", "towards you"], ["←", "a", "left"],
-  ["→", "d", "right"], ["⤒", "e", "up"], ["⤓", "q", "down"], ["⟲x", "j", "turn about x, -"],
+  ["→", "d", "right"], ["⤒", "e", "up"], ["⤓", "q", "down"],
+  ["grip", "c", "close"], ["⟲x", "j", "turn about x, -"],
   ["⟳x", "l", "turn about x, +"], ["⟲y", "k", "turn about y, -"], ["⟳y", "i", "turn about y, +"],
-  ["⟲z", "o", "turn about z, -"], ["⟳z", "u", "turn about z, +"], ["grip", "c", "close"],
+  ["⟲z", "o", "turn about z, -"], ["⟳z", "u", "turn about z, +"],
   ["open", "v", "open"]];
 
 function makeHand(send) {
@@ -37,7 +38,7 @@ function makeHand(send) {
     if (/^F\d+$/.test(event.key)) return event.key.toLowerCase();
     return event.key.length === 1 ? event.key.toLowerCase() : null;
   }
-  const typing = target => target.matches && target.matches("input, textarea, select, summary");
+  const typing = target => target.matches && target.matches("input, textarea");
 
   addEventListener("keydown", event => {
     if (event.key === "Shift") { setDeadman(true); return; }
