@@ -25,7 +25,7 @@ from launch.arguments import (
     add_supervised,
     address,
 )
-from launch.attending import add_person, attended
+from launch.attending import add_person, attended, is_held
 from launch.connection import client_security
 from launch.console.beside import add_console, console_beside
 from launch.experiments import need
@@ -77,6 +77,7 @@ def run(args: Namespace) -> int:
         done = actor.run_actor(
             experiment,
             operator=operator,
+            begins=operator is not None and is_held(operator.config),
             on_env=show,
             run_dir=folder.path,
             learner_address=args.learner_address,

@@ -98,11 +98,15 @@ def attended(args: Namespace, experiment: Experiment) -> Iterator[tuple[Experime
 def paced_for(config: Any, experiment: Experiment) -> Experiment:
     """On the wall clock where somebody holds the device: no one can follow a simulator that is
     faster. A script can."""
-    held = any(device.gestures for device in config.devices.values())
     env: Any = experiment.env
-    if not held or env.realtime is not None:
+    if not is_held(config) or env.realtime is not None:
         return experiment
     return dataclasses.replace(experiment, env=dataclasses.replace(env, realtime=True))
+
+
+def is_held(config: Any) -> bool:
+    """Somebody holds the device; otherwise it is a script."""
+    return any(device.gestures for device in config.devices.values())
 
 
 def _config(args: Namespace) -> Any:

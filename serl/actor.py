@@ -56,6 +56,7 @@ class Actor:
         rpc: token, tls and insecure_lan of the channel (serl.rpc).
         evaluate: whether this actor runs gates and the final test; one actor of a run does.
         operator: who may take the arm over and say how it went, devices open; None for nobody.
+        begins: the operator may move the arm before there is a policy.
         on_env: given the env, all wrappers on, once it is made: for whoever shows it.
         on_status: told the state of things about twice a second.
         stop: set from outside to end cleanly after the current step.
@@ -70,6 +71,7 @@ class Actor:
         rpc: dict[str, Any] | None = None,
         evaluate: bool = True,
         operator: Operator | None = None,
+        begins: bool = True,
         on_env: Callable[[Any], None] | None = None,
         wandb: bool = False,
         on_status: Callable[[dict[str, Any]], None] | None = None,
@@ -101,7 +103,9 @@ class Actor:
         self.episodes = 0
         self.interruptions = 0
         """Episodes that the env broke off, by an arm's fault for instance."""
-        self.attendance = Attendance(person, self.env, self.stop, judged=experiment.reward != "env")
+        self.attendance = Attendance(
+            person, self.env, self.stop, judged=experiment.reward != "env", begins=begins
+        )
         """The person beside the arm, if there is one, and what they ask for."""
         self.evaluation_done = self.evaluation_total = 0
         self._restore()
@@ -293,7 +297,7 @@ class Actor:
     @property
     def _nobody(self) -> bool:
         """Only a person may move the arm now, and one is there."""
-        return self.attendance.attended and self.policy.version < 0 and not self._explores
+        return self.attendance.begins_alone and self.policy.version < 0 and not self._explores
 
     def _relabel(self, label: Label | None) -> None:
         """The last episode ended otherwise than it was stored: a person has said so late."""
@@ -445,7 +449,7 @@ class Actor:
         """Random steps need no learner; a policy does."""
         self.phase = f"waiting for the learner at {self.client.address}"
         self._status(force=True)
-        waits = not self._explores and not self.attendance.attended
+        waits = not self._explores and not self.attendance.begins_alone
         self.client.connect(wait=waits, stop=self.stop)
 
     def _wait_for_policy(self) -> None:

@@ -25,12 +25,21 @@ class Attendance:
         env: what the actor steps; `env.unwrapped.hold` holds its arms.
         stop: set when they say stop.
         judged: verdicts count: the reward is theirs, or learned. Otherwise the env knows better.
+        begins: they may move the arm before there is a policy. One who only helps a policy (a
+            script that watches it) waits for it as everybody else.
     """
 
     def __init__(
-        self, person: Person | None, env: Any, stop: threading.Event, *, judged: bool
+        self,
+        person: Person | None,
+        env: Any,
+        stop: threading.Event,
+        *,
+        judged: bool,
+        begins: bool = True,
     ) -> None:
         self.person = person
+        self.begins_alone = begins and person is not None
         self.interventions = Interventions()
         self.given_up = False
         """They asked for another episode in the last step."""
@@ -44,17 +53,13 @@ class Attendance:
         if person is not None:
             env.unwrapped.asks = self._ask
 
-    @property
-    def attended(self) -> bool:
-        return self.person is not None
-
     def moves(self) -> bool:
-        """Hear what is said now, and whether a hand asks for a move."""
+        """Hear what is said now, and whether a hand asks for a move that it may make."""
         if self.person is None:
             return False
         asks = self.person.moves()
         self._orders()
-        return asks
+        return asks and self.begins_alone
 
     # An episode.
 

@@ -78,7 +78,9 @@ def beside(tmp_path, monkeypatch):
     """An actor with a puppet beside it; its policy does nothing."""
     monkeypatch.setattr(actor_module, "ChannelClient", FakeClient)
 
-    def build(experiment=EXPERIMENT, *, records: int = 30, **env) -> tuple[Actor, Puppet]:
+    def build(
+        experiment=EXPERIMENT, *, records: int = 30, begins: bool = True, **env
+    ) -> tuple[Actor, Puppet]:
         puppet = Puppet()
         config = dataclasses.replace(experiment.env, **env)
         actor = Actor(
@@ -86,6 +88,7 @@ def beside(tmp_path, monkeypatch):
             run_dir=tmp_path,
             learner_address="127.0.0.1:1",
             operator=puppet,
+            begins=begins,
             evaluate=False,
         )
         rest = actor.env.get_wrapper_attr("rest")
@@ -155,6 +158,25 @@ def test_before_the_first_policy_only_the_hand_moves_the_arm(beside):
     assert (rows["policy_version"][:5] == -1).all()
     assert (rows["policy_version"][5:] == 1).all()
     assert any("hand on the device" in phase for phase in seen)
+
+
+def test_a_script_that_only_helps_a_policy_waits_for_one(beside):
+    actor, puppet = beside(records=8, begins=False)
+    actor.client.newest = None
+    puppet.hands = lambda k: UP
+    waited = []
+
+    def wait(timeout_s) -> bool:
+        waited.append(actor.env_steps)
+        if len(waited) == 3:
+            actor.client.newest = (1, PARAMS)
+        return False
+
+    actor.client.wait_for_params = wait
+    actor.run_until_done()
+    assert waited == [0, 0, 0]
+    assert actor.client.waited_for_connection
+    assert (rows_of(actor)["policy_version"][1:] >= 0).sum() >= 10
 
 
 def test_a_pause_holds_the_arm_and_is_no_step(beside):
