@@ -14,6 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("serl", "robot_servers", "envs", "launch")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 VENDOR = (
+    "h5py",
+    "pyarrow",
+    "PIL",
+    "google_crc32c",
     "mujoco",
     "numba",
     "franky",

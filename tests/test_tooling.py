@@ -47,7 +47,10 @@ def required(requirements: list[str]) -> set[str]:
         ("base", ()),
         (
             "full",
-            ("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http", "cameras"),
+            (
+                *("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http"),
+                *("cameras", "devices", "console", "formats", "rlds"),
+            ),
         ),
         ("cuda", ()),
         ("hardware", ("devices", "console", "fleet")),

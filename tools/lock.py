@@ -2,13 +2,12 @@
 
     python tools/lock.py
 
-pip resolves each set of extras under every interpreter it finds (nothing is installed); where the
-versions differ, a line carries a Python marker. The files name no index, so they work with any.
+uv resolves each set of extras for every Python (nothing is installed); where the versions differ, a
+line carries a Python marker. The files name no index, so they work with any.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -21,26 +20,34 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PYTHONS = ("3.11", "3.10", "3.12", "3.13")
 """The first is the one that is developed on; the others take its versions where they can."""
-FULL = ("learner", "sim", "log", "dev", "franky", "franky-sim", "robotiq", "http", "cameras")
+FULL = (
+    "learner",
+    "sim",
+    "log",
+    "dev",
+    "franky",
+    "franky-sim",
+    "robotiq",
+    "http",
+    "cameras",
+    "devices",
+    "console",
+    "formats",
+    "rlds",
+)
 CUDA = ("learner-cuda",)
-HARDWARE = ("devices", "console", "wandb", "rerun", "fleet")
+HARDWARE = ("wandb", "rerun", "fleet")
 Pins = dict[str, dict[str, str]]
 """Version by package name and Python version."""
 
 
 def main() -> None:
-    interpreters = {v: found for v in PYTHONS if (found := find_python(v))}
-    missing = [v for v in PYTHONS if v not in interpreters]
-    if missing:
-        sys.exit(f"lock needs Python {', '.join(missing)} too, or its lines would be lost.")
-    with tempfile.TemporaryDirectory() as folder:
-        pip = make_pip(Path(folder))
-        # All at once first, so that every extra can be installed beside every other.
-        everything = resolve(pip, interpreters, requirements(*FULL, *HARDWARE), {})
-        full = resolve(pip, interpreters, requirements(*FULL), everything)
-        base = resolve(pip, interpreters, requirements(), everything)
-        cuda = resolve(pip, interpreters, requirements(*CUDA), everything)
-        build = resolve(pip, interpreters, build_requirements(), {})
+    # All at once first, so that every extra can be installed beside every other.
+    everything = resolve(requirements(*FULL, *HARDWARE), {})
+    full = resolve(requirements(*FULL), everything)
+    base = resolve(requirements(), everything)
+    cuda = resolve(requirements(*CUDA), everything)
+    build = resolve(build_requirements(), {})
     write("base", "the robot PC: no extra", base)
     write("full", f"extras [{','.join(FULL)}]", full)
     write("cuda", "beside full.txt: [learner-cuda]", only_new(cuda, full))
@@ -68,54 +75,37 @@ def build_requirements() -> list[str]:
     return [*PYPROJECT["build-system"]["requires"], "uv"]
 
 
-def find_python(version: str) -> str | None:
-    found = subprocess.run(
-        [ROOT / "tools/find_python.sh", version], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or None
-
-
-def make_pip(folder: Path) -> str:
-    """A current pip: only that one resolves from metadata, without fetching whole wheels."""
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    pip = str(folder / "venv/bin/pip")
-    subprocess.run([pip, "install", "--quiet", "--upgrade", "pip"], check=True)
-    return pip
-
-
-def resolve(
-    pip: str, interpreters: dict[str, str], requirements: list[str], constraints: Pins
-) -> Pins:
-    """What pip would install into an empty environment of each Python."""
+def resolve(requirements: list[str], constraints: Pins) -> Pins:
+    """What would be installed into an empty environment of each Python."""
     pins: Pins = {}
-    for version, interpreter in interpreters.items():
+    for version in PYTHONS:
         same = {name: {version: next(iter(found.values()))} for name, found in pins.items()}
-        found, error = choose(pip, interpreter, requirements, {**same, **constraints})
+        found, error = choose(version, requirements, {**same, **constraints})
         if error:
-            found, error = choose(pip, interpreter, requirements, constraints)
+            found, error = choose(version, requirements, constraints)
         if error:
-            sys.exit(f"pip found no versions for Python {version}:\n{error}")
+            sys.exit(f"uv found no versions for Python {version}:\n{error}")
         for name, chosen in found.items():
             pins.setdefault(name, {})[version] = chosen
     return pins
 
 
-def choose(
-    pip: str, interpreter: str, requirements: list[str], constraints: Pins
-) -> tuple[dict[str, str], str]:
-    """pip's choice of versions for one Python, and what it says where there is none."""
+def choose(version: str, requirements: list[str], constraints: Pins) -> tuple[dict[str, str], str]:
+    """uv's choice of versions for one Python, and what it says where there is none."""
     with tempfile.TemporaryDirectory() as folder:
         wanted, limits = Path(folder, "requirements.txt"), Path(folder, "constraints.txt")
         wanted.write_text("\n".join(requirements))
         limits.write_text("\n".join(lines(constraints)))
-        command = [pip, f"--python={interpreter}", "install", "--dry-run", "--ignore-installed"]
-        command += ["--quiet", "--only-binary=:all:", "--report=-"]
-        command += ["-r", str(wanted), "-c", str(limits)]
+        command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"]
+        command += ["--no-annotate", "--only-binary=:all:", f"--python-version={version}"]
+        command += [str(wanted), "-c", str(limits)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return {}, done.stderr
-    packages = [item["metadata"] for item in json.loads(done.stdout)["install"]]
-    return {re.sub(r"[-_.]+", "-", p["name"]).lower(): p["version"] for p in packages}, ""
+    pins = (line.partition("==") for line in done.stdout.splitlines() if "==" in line)
+    return {
+        re.sub(r"[-_.]+", "-", name).lower(): pin.split(";")[0].strip() for name, _, pin in pins
+    }, ""
 
 
 def only_new(pins: Pins, known: Pins) -> Pins:

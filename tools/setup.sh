@@ -12,7 +12,7 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 
-extras=learner,sim,log,dev,franky,franky-sim,robotiq,http,cameras
+extras=learner,sim,log,dev,franky,franky-sim,robotiq,http,cameras,devices,console,formats,rlds
 constraints=(-c constraints/full.txt)
 if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
     echo "setup: an NVIDIA GPU answers: the learner gets JAX for CUDA"
