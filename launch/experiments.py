@@ -217,14 +217,24 @@ def _task_experiment(task: str, *, pixels: bool) -> Experiment:
     return dataclasses.replace(load_experiment(EXAMPLES / f"pick_cube_{kind}"), name=name, env=env)
 
 
+HIL_PENALTY = 0.02
+"""Of a gripper's change of mind, for an agent that chooses what it does. Source: HIL-SERL."""
+
+
 def _with_agent(experiment: Experiment, agent: Any) -> Experiment:
     """The experiment with another agent, which keeps what the file set for its own where both have
-    it; one that learns its own reward, from single steps, is given none by the env."""
+    it. One that learns its own reward, from single steps, is given none by the env; one that
+    chooses what a gripper does has three ways to choose from, and pays HIL-SERL's penalty."""
     agent = dataclasses.replace(agent, **_shared(experiment.agent, agent))
-    if not getattr(agent, "learns_reward", False):
-        return dataclasses.replace(experiment, agent=agent)
-    env = _rewards().unjudged(experiment.env)
-    replay = dataclasses.replace(experiment.replay, n_step=1)
+    env: Any = experiment.env
+    replay = experiment.replay
+    if getattr(agent, "learns_reward", False):
+        env = _rewards().unjudged(env)
+        replay = dataclasses.replace(replay, n_step=1)
+    action = getattr(env, "action", None)
+    if getattr(agent, "needs_gripper", False) and getattr(action, "gripper", "none") != "none":
+        action = dataclasses.replace(action, gripper="three_way", grasp_penalty=HIL_PENALTY)
+        env = dataclasses.replace(env, action=action)
     return dataclasses.replace(experiment, agent=agent, env=env, replay=replay)
 
 

@@ -159,6 +159,13 @@ class Experiment:
                 f"replay.n_step is {self.replay.n_step}, but agent {type(self.agent).__name__} "
                 "learns its own reward, of single steps; set it to 1."
             )
+        gripper = getattr(getattr(self.env, "action", None), "gripper", None)
+        chooses = getattr(self.agent, "needs_gripper", False)
+        if chooses and gripper not in (None, "toggle", "three_way"):
+            raise UserError(
+                f"env.action.gripper is {gripper!r}, but agent {type(self.agent).__name__} chooses "
+                "between closing, staying and opening; set it to 'three_way'."
+            )
 
     def contract(self) -> dict[str, Any]:
         """What both sides must agree on, as JSON values."""

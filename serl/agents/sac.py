@@ -74,7 +74,7 @@ class SACConfig:
     dropout: float = 0.0
     """Dropout of the critics' hidden layers, target members included (DroQ, arXiv:2110.02034)."""
 
-    precision: str = "float32"
+    precision: str = "auto"
     """How the critics' hidden layers multiply, one of serl.networks.mlp.PRECISIONS: "bfloat16" is
     faster on a CPU that has it (lscpu: avx512_bf16 or amx_bf16), slower on one that has not; "auto"
     looks which this is."""

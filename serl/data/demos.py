@@ -272,7 +272,8 @@ def _compare(file: Path, spec: Spec, own: Spec) -> None:
     if difference:
         raise SpecMismatch(
             f"{file} was recorded with another spec ({difference}). Record demos with this "
-            "experiment, or give the folder that belongs to it."
+            "experiment, or give the folder that belongs to it; `serl data convert SET EXPERIMENT` "
+            "tells what can be mended."
         )
 
 
