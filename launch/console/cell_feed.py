@@ -78,8 +78,7 @@ class CellFeed:
         states = getattr(self._core, "states", None)
         if not states:
             return None
-        scene = None if self._core.config.is_remote else self._core.backend.scene
-        return {"states": states, "objects": {} if scene is None else scene.object_poses()}
+        return {"states": states, "objects": self._objects()}
 
     def order(self, what: str, values: Mapping[str, Any]) -> str:
         if not hasattr(self._core, "gates"):
@@ -99,6 +98,17 @@ class CellFeed:
                 "what the experiment says. `serl teleop --console` may."
             )
         return self._tuning.order(what, values)
+
+    def _objects(self) -> Mapping[str, NDArray[np.float64]]:
+        """T_base_object by name, where the simulator is in this process; a remote one is not asked
+        behind the loop's back."""
+        scene = None if self._core.config.is_remote else self._core.backend.scene
+        if scene is None:
+            return {}
+        try:
+            return scene.object_poses()
+        except UserError:  # the loop has ended and closed it
+            return {}
 
     def _measured_pace(self) -> dict[str, float]:
         """How well the loop keeps its rate; looked at now and then, it costs the loop a little."""

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from console.stands import StandFeed, opened, talk
 
+from launch.arguments import Parser
 from launch.console.access import Access
-from launch.console.beside import console_address
+from launch.console.beside import access, add_console, console_address, show_page
 from serl.errors import UserError
 
 pytest.importorskip("aiohttp")
@@ -72,6 +73,27 @@ def test_an_address_that_is_none_is_refused(text):
 
     with pytest.raises(argparse.ArgumentTypeError, match="is not PORT"):
         console_address(text)
+
+
+def given(*words):
+    parser = Parser("teleop", "x")
+    parser.add_argument("--device")
+    add_console(parser)
+    return access(parser.parse(words))
+
+
+def test_a_page_to_drive_from_has_its_server_unasked():
+    assert given("--device", "spacemouse") is None
+    assert given("--device", "browser").bind == "127.0.0.1:8765"
+    assert given("--device", "spacemouse", "--console").bind == "127.0.0.1:8765"
+    assert given("--device", "browser", "--console", "8001").bind == "127.0.0.1:8001"
+
+
+def test_where_there_is_no_browser_the_address_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    show_page("http://127.0.0.1:1/", True, said.append)
+    assert said == ["no browser to be found here; open http://127.0.0.1:1/ yourself."]
 
 
 @pytest.mark.parametrize("path", ["/console.js", "/socket", "/view/"])
