@@ -19,7 +19,8 @@ READY = "ready"
 class Operator(Protocol):
     """What is asked of an operator here; `envs.operator.Operator` has it."""
 
-    hold_s: float | None
+    @property
+    def hold_s(self) -> float | None: ...
 
     def __call__(self) -> Mapping[str, Any] | None: ...
     def attach(self, env: Any) -> None: ...

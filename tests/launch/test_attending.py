@@ -72,3 +72,16 @@ def test_an_env_without_an_arm_takes_no_hand():
     plain = Experiment(name="x", env=GymEnv(), agent=SACConfig())
     with pytest.raises(UserError, match="no arm"), attended(given("--device", "gamepad"), plain):
         pass
+
+
+def test_the_live_view_tells_the_person_s_share_where_there_is_one():
+    from launch.live import State
+
+    status = {"intervention_rate": 0.25, "cycle_s": 2.5, "success_last_20": 3}
+    beside, alone = (
+        State({"actor": {**said, "episodes_in_window": 5}}, 0.0)
+        for said in (status, {"success_last_20": 3})
+    )
+    assert (("interventions, last 20", "25%"), ("cycle time [s]", "2.50")) in beside.rows()
+    assert len(beside.rows()) == len(alone.rows()) + 1
+    assert (beside.helped, alone.helped) == (" (25% of steps by hand)", "")
