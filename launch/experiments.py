@@ -231,7 +231,7 @@ def _with_agent(experiment: Experiment, agent: Any) -> Experiment:
     if getattr(agent, "learns_reward", False):
         env = _rewards().unjudged(env)
         replay = dataclasses.replace(replay, n_step=1)
-    action = getattr(env, "action", None)
+    action: Any = getattr(env, "action", None)
     if getattr(agent, "needs_gripper", False) and getattr(action, "gripper", "none") != "none":
         action = dataclasses.replace(action, gripper="three_way", grasp_penalty=HIL_PENALTY)
         env = dataclasses.replace(env, action=action)

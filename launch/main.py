@@ -40,8 +40,8 @@ VERBS = {
         "launch.cameras", "cameras: what is connected, what they show, what is cropped"
     ),
     "classifier": Verb("launch.classifier", "rewards from pictures: record, label, train, test"),
+    "data": Verb("launch.data", "demonstrations: view, merge, split, trim, mend, import, export"),
     "weights": Verb("launch.weights", "weights of image trunks: list, import, fetch"),
-    "data": Verb("launch.data", "demonstrations: look, merge, split, trim, convert, import, export"),
     "list": Verb("launch.list", "tasks, agents, rewards, cameras, devices, backends ..., settings"),
     "doctor": Verb("launch.doctor", "check this machine, or the way to a learner or a robot"),
     "bench": Verb("launch.bench", "measure speed, the channel, experts, whole trainings"),

@@ -127,10 +127,10 @@ def _by_hand(
 
     reward = selection.load_reward()
     env_config = hand_env(env_config, args.backend, episode_s=args.episode_s)
-    if args.judge == "person":
-        if reward != ENV:
-            raise UserError("--judge person and --reward both say what success is; leave one out.")
-        env_config = unjudged(env_config)
+    if args.judge == "person" and reward not in (ENV, "human"):
+        raise UserError("--judge person and --reward both say what success is; leave one out.")
+    if args.judge == "person" or reward == "human":
+        reward, env_config = ENV, unjudged(env_config)
     demos = DemoSet(
         folder, env_config, count=args.demos, reward=reward, keep_failed=args.all, meta=meta
     )

@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("serl", "robot_servers", "envs", "launch")
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 VENDOR = (
+    "viser",
+    "playwright",
     "h5py",
     "pyarrow",
     "PIL",

@@ -269,7 +269,7 @@ def test_what_cannot_be_recorded_is_refused_in_one_line(argv, words, tmp_path, m
 
 def test_the_whole_verb_records_from_a_terminal(tmp_path):
     terminal = Terminal(kitty=True)
-    argv = f"record --task reach --device keyboard:{terminal.path} --judge person --demos 1"
+    argv = f"record --task reach --device keyboard:{terminal.path} --reward human --demos 1"
     process = subprocess.Popen(
         [sys.executable, "-m", "serl", *argv.split(), "--into", str(tmp_path / "demos")],
         stdout=subprocess.PIPE,
