@@ -23,7 +23,7 @@ SPEC = Spec(
     observation=(ArraySpec(name="state", shape=(5,), dtype="float32"),),
     action=ArraySpec(name="action", shape=(2,), dtype="float32", low=-1.0, high=1.0),
 )
-SMALL = SACConfig(hidden=(16, 16), num_critics=4, batch_size=8, utd_ratio=3)
+SMALL = SACConfig(hidden=(16, 16), num_critics=4, batch_size=8, utd_ratio=3, precision="float32")
 
 
 @cache

@@ -134,8 +134,9 @@ def test_a_run_is_evaluated_with_the_reward_and_the_seed_that_are_given(tmp_path
     own: Any = of(reward="env")
     assert (own.reward, own.env.reward) == ("env", "dense")
     assert of(seed=7).seed == 7
-    with pytest.raises(UserError, match="not --agent sac"):
-        of(agent="sac")
+    assert of(agent="sac").agent == of().agent
+    with pytest.raises(UserError, match="not --agent bc"):
+        of(agent="bc")
 
 
 @dataclasses.dataclass(frozen=True)
