@@ -36,12 +36,11 @@ def test_it_plays_at_the_rate_asked_for_or_at_its_own(path):
     for fps, expected in ((10, 10), (0, FPS)):
         camera = VideoCamera(path, width=0, height=0, fps=fps)
         camera.open()
-        assert camera.fps == expected
-        camera.read()
         begun = time.monotonic()
-        for _ in range(3):
+        assert camera.fps == expected
+        for _ in range(4):  # the first is due at once
             camera.read()
-        assert time.monotonic() - begun >= 2.9 / expected
+        assert time.monotonic() - begun >= 2.8 / expected
         camera.shut()
 
 

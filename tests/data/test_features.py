@@ -388,7 +388,7 @@ def test_a_killed_learner_leaves_only_whole_features(kit, folder):
             writer.send_signal(signal.SIGKILL)
         with make(kit, folder / "r", 150) as replay:
             if replay.transitions > 5:
-                assert replay.records_committed - replay.ready < 60
+                assert replay.records_committed - replay.ready <= 100
                 drawn = replay.sample(np.random.default_rng(0), (100,), features=True)
                 check_features(kit, replay, drawn)
     assert replay.ready > 0
