@@ -120,10 +120,11 @@ def _by_hand(
     stop: threading.Event,
 ) -> int:
     """A person demonstrates; ends with a report on the set."""
+    from launch.data_info import report
     from launch.record_by_hand import HandRecorder
-    from launch.record_report import report
     from launch.teleop_hand import hand_env, hand_on, make_operator
     from launch.teleop_view import HandView
+    from serl.data.formats.native import open_set
 
     reward = selection.load_reward()
     env_config = hand_env(env_config, args.backend, episode_s=args.episode_s)
@@ -156,7 +157,8 @@ def _by_hand(
             beside = console_beside(args, env, operator, title=lambda: view.title, say=view.say)
             with beside as view.also:
                 recorder.run(tell if args.status is not None else lambda progress: None)
-    print(report(folder, demos.spec, control_hz=env_config.control_hz).text())
+    if demos.progress.stored:
+        print("\n".join(report(open_set(folder))))
     return 0 if demos.complete else 130
 
 

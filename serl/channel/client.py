@@ -528,16 +528,8 @@ class ChannelClient:
             if link is None:
                 return
             request = pb.ParametersRequest(have_version=self._have_version)
-            try:
-                reply = self._start(
-                    "params",
-                    self._stub.Parameters,
-                    request,
-                    timeout=POLL_TIMEOUT_S,
-                    metadata=link.metadata,
-                ).result()
-            except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                self._after_break(error)
+            reply = self._ask(link, "params", self._stub.Parameters, request, POLL_TIMEOUT_S)
+            if reply is None:
                 continue
             try:
                 self._need_trunk(link, reply.trunk)
@@ -621,16 +613,7 @@ class ChannelClient:
             if link is None:
                 return
             request = self._reports[0]
-            try:
-                self._start(
-                    "report",
-                    self._stub.Report,
-                    request,
-                    timeout=HELLO_TIMEOUT_S,
-                    metadata=link.metadata,
-                ).result()
-            except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                self._after_break(error)
+            if self._ask(link, "report", self._stub.Report, request) is None:
                 continue
             with self._changed:
                 if self._reports and self._reports[0] is request:
@@ -653,16 +636,8 @@ class ChannelClient:
                 terminated=label.terminated,
                 number=number,
             )
-            try:
-                reply = self._start(
-                    "label",
-                    self._stub.Relabel,
-                    request,
-                    timeout=HELLO_TIMEOUT_S,
-                    metadata=link.metadata,
-                ).result()
-            except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                self._after_break(error)
+            reply = self._ask(link, "label", self._stub.Relabel, request)
+            if reply is None:
                 continue
             if not reply.kept:
                 logger.warning("episode %d is gone from the replay: not relabelled", label.episode)
@@ -677,6 +652,18 @@ class ChannelClient:
             return False
         key = (entry[1].episode, entry[1].index)
         return self.spool.position_after(key) <= self.spool.acked
+
+    def _ask(
+        self, link: _Link, name: str, method: Any, request: Any, timeout_s: float = HELLO_TIMEOUT_S
+    ) -> Any:
+        """The learner's reply; None where the link broke, which is then seen to."""
+        try:
+            return self._start(
+                name, method, request, timeout=timeout_s, metadata=link.metadata
+            ).result()
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            self._after_break(error)
+            return None
 
     def _start(self, name: str, method: Any, request: Any, **kwargs: Any) -> Any:
         """Begin a call that `close` can cancel."""

@@ -15,12 +15,13 @@ from envs.config import ActionConfig
 from envs.devices.base import Reading, parse_device
 from envs.operator import OperatorConfig
 from envs.tasks.reach import ReachConfig
+from launch.data_info import report
 from launch.main import main
 from launch.record_by_hand import HandRecorder
-from launch.record_report import report
 from launch.record_set import DemoSet
 from launch.teleop_hand import hand_env
 from serl.data.demos import EpisodeMeta, list_episodes, load_episode
+from serl.data.formats.native import open_set
 from serl.errors import SpecMismatch
 from serl.rewards.base import unjudged
 from serl.seeds import Purpose, episode_seed
@@ -237,17 +238,14 @@ def test_the_report_tells_lengths_dead_time_and_ranges(recorded, tmp_path):
     recorded([PUSH] * 7 + [REST, REST, said("success")], count=1)
     recorded([PUSH, PUSH, PUSH, said("failure")], count=2, all_=True)
     (tmp_path / "episode_000009.npz").write_bytes(b"PK")
-    done = report(tmp_path, JUDGED.spec(), control_hz=20.0)
-    assert [e.steps for e in done.episodes] == [9, 3]
-    assert [e.still for e in done.episodes] == [3, 1]
-    text = done.text()
-    assert "2 demonstrations, 1 successes, 12 steps" in text
-    assert "length     0.1 to 0.5 s" in text or "length     0.2 to 0.5 s" in text
-    assert "33% of steps ask for nothing" in text
+    text = "\n".join(report(open_set(tmp_path)))
+    assert "2 episodes, 12 steps; lengths 3 to 9" in text
+    assert "success: 1 of 2" in text
+    assert "dead time: 33.3% of steps" in text
     assert "human 100%" in text
-    assert "damaged" in text
-    (line,) = (x for x in text.splitlines() if x.startswith("y "))
-    assert line.split()[1:3] == ["-0.40", "+0.00"] or line.split()[1:3] == ["+0.00", "+0.40"]
+    assert "left out" in text
+    (line,) = (x for x in text.splitlines() if x.startswith("action y"))
+    assert "-0.4 to 0," in line or "0 to 0.4," in line
 
 
 @pytest.mark.parametrize(
@@ -290,7 +288,7 @@ def test_the_whole_verb_records_from_a_terminal(tmp_path):
         thread.join()
         terminal.hang_up()
     text = "".join(lines)
-    assert "1 demonstrations, 1 successes" in text
+    assert "success: 1 of 1" in text
     (path,) = list_episodes(tmp_path / "demos")
     episode = load_episode(path)
     assert episode.meta.actor.startswith("keyboard:")
